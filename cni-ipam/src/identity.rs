@@ -1,0 +1,109 @@
+//! Whose address it is: orchestrator, workload, handle (`reference/cni-plugin.md` section 2).
+
+use std::collections::BTreeMap;
+
+use libcalico::names;
+
+/// A container's interface, as Calico identifies it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who runs the container.
+    pub workload: Workload,
+    /// `CNI_CONTAINERID`.
+    pub container_id: String,
+    /// `CNI_IFNAME`.
+    pub ifname: String,
+    /// This node.
+    pub node: String,
+    /// The network's name.
+    pub network: String,
+}
+
+/// The orchestrator, and what it calls the workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Workload {
+    /// Kubernetes: `K8S_POD_NAMESPACE` and `K8S_POD_NAME` were both given.
+    Pod {
+        /// The pod's namespace.
+        namespace: String,
+        /// The pod's name.
+        name: String,
+    },
+    /// Anything else: the container is all that is known.
+    Container {
+        /// `default`, or what `CNI_TEST_NAMESPACE` says.
+        namespace: String,
+    },
+}
+
+impl Identity {
+    /// The identity that a request speaks of, on this node.
+    pub fn of(request: &cni::Request, node: &str) -> Identity {
+        let arg = |key| request.args.get(key).filter(|value| !value.is_empty());
+        let workload = match (arg("K8S_POD_NAMESPACE"), arg("K8S_POD_NAME")) {
+            (Some(namespace), Some(name)) => {
+                Workload::Pod { namespace: namespace.into(), name: name.into() }
+            }
+            _ => Workload::Container {
+                namespace: arg("CNI_TEST_NAMESPACE").unwrap_or("default").into(),
+            },
+        };
+        Identity {
+            workload,
+            container_id: request.container_id.clone(),
+            ifname: request.ifname.clone(),
+            node: node.into(),
+            network: request.config.name.clone(),
+        }
+    }
+
+    /// The namespace of the endpoint.
+    pub fn namespace(&self) -> &str {
+        match &self.workload {
+            Workload::Pod { namespace, .. } | Workload::Container { namespace } => namespace,
+        }
+    }
+
+    /// `k8s` or `cni`.
+    pub fn orchestrator(&self) -> &'static str {
+        match self.workload {
+            Workload::Pod { .. } => "k8s",
+            Workload::Container { .. } => "cni",
+        }
+    }
+
+    /// The pod's name, where there is a pod.
+    pub fn pod(&self) -> Option<&str> {
+        match &self.workload {
+            Workload::Pod { name, .. } => Some(name),
+            Workload::Container { .. } => None,
+        }
+    }
+
+    /// The handle that owns the container's addresses.
+    pub fn handle(&self) -> String {
+        names::handle_id(&self.network, &self.container_id)
+    }
+
+    /// The handles that DEL releases: the present form, and the one of releases before 2.
+    pub fn handles(&self) -> Vec<String> {
+        let legacy = match &self.workload {
+            Workload::Pod { namespace, name } => format!("{namespace}.{name}"),
+            Workload::Container { .. } => self.container_id.clone(),
+        };
+        vec![self.handle(), legacy]
+    }
+
+    /// What a block says of the address's owner (`reference/datamodel.md` section 6.5).
+    pub fn attributes(&self, timestamp: String) -> BTreeMap<String, String> {
+        let mut attributes = BTreeMap::from([
+            ("node".to_owned(), self.node.clone()),
+            ("timestamp".to_owned(), timestamp),
+        ]);
+        if let Workload::Pod { namespace, name } = &self.workload {
+            attributes.insert("namespace".into(), namespace.clone());
+            attributes.insert("pod".into(), name.clone());
+        }
+        attributes
+    }
+}
