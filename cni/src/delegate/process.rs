@@ -1,0 +1,181 @@
+//! A child process with a deadline: fed and read at once, so that neither side waits for the other's full pipe.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError, SyncSender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::wait::{Id, WaitPidFlag, waitid},
+    unistd::Pid,
+};
+
+use crate::error;
+
+/// How much standard output is kept; a result has some kilobytes.
+const STDOUT_MAX: usize = 16 << 20;
+
+/// How much of the end of standard error is kept for an error's details.
+const STDERR_KEPT: usize = 1024;
+
+/// How long the output is still read after the child's end: a grandchild may hold the pipes open for ever.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The pauses before a program is started again that somebody is just writing ("text file busy").
+const BUSY_PAUSES_MS: [u64; 5] = [10, 20, 40, 80, 160];
+
+/// What a child left.
+pub(super) struct Output {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Vec<u8>,
+    stderr: VecDeque<u8>,
+}
+
+/// Why there is no output.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("can't start: {0}")]
+    Start(io::Error),
+    #[error("exit status got lost: {0}")]
+    Wait(io::Error),
+    #[error("no answer after {} ms, killed", .after.as_millis())]
+    Deadline { after: Duration },
+}
+
+enum Event {
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+    Ended,
+}
+
+/// Runs a command to its end, or kills it at the deadline.
+pub(super) fn run(
+    mut command: Command,
+    stdin: Vec<u8>,
+    deadline: Instant,
+) -> Result<Output, Failure> {
+    let started = Instant::now();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = start(&mut command, deadline)?;
+
+    let (sender, events) = mpsc::sync_channel(16);
+    if let Some(mut pipe) = child.stdin.take() {
+        // A child that doesn't read all of it closes the pipe: that is its own affair.
+        thread::spawn(move || pipe.write_all(&stdin));
+    }
+    if let Some(pipe) = child.stdout.take() {
+        forward(pipe, sender.clone(), Event::Stdout);
+    }
+    if let Some(pipe) = child.stderr.take() {
+        forward(pipe, sender.clone(), Event::Stderr);
+    }
+    announce_end(&child, sender);
+
+    let (mut stdout, mut stderr) = (Vec::new(), VecDeque::new());
+    let (mut limit, mut ended) = (deadline, false);
+    // The channel closes when both pipes are at their end and the child has ended.
+    loop {
+        let left = limit.saturating_duration_since(Instant::now());
+        let event =
+            if left.is_zero() { Err(RecvTimeoutError::Timeout) } else { events.recv_timeout(left) };
+        match event {
+            Ok(Event::Stdout(bytes)) => {
+                let room = STDOUT_MAX.saturating_sub(stdout.len());
+                stdout.extend(bytes.into_iter().take(room));
+            }
+            Ok(Event::Stderr(bytes)) => {
+                let _ = io::stderr().write_all(&bytes);
+                stderr.extend(bytes);
+                stderr.drain(..stderr.len().saturating_sub(STDERR_KEPT));
+            }
+            Ok(Event::Ended) => {
+                ended = true;
+                limit = Instant::now() + GRACE;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if ended => break,
+            Err(RecvTimeoutError::Timeout) => {
+                kill(&mut child, &events);
+                return Err(Failure::Deadline { after: started.elapsed() });
+            }
+        }
+    }
+    let status = child.wait().map_err(Failure::Wait)?;
+    Ok(Output { status, stdout, stderr })
+}
+
+fn start(command: &mut Command, deadline: Instant) -> Result<Child, Failure> {
+    let mut pauses = BUSY_PAUSES_MS.into_iter().map(Duration::from_millis);
+    loop {
+        match (command.spawn(), pauses.next()) {
+            (Ok(child), _) => return Ok(child),
+            (Err(cause), Some(pause))
+                if cause.kind() == io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() + pause < deadline =>
+            {
+                thread::sleep(pause);
+            }
+            (Err(cause), _) => return Err(Failure::Start(cause)),
+        }
+    }
+}
+
+fn forward(
+    mut pipe: impl Read + Send + 'static,
+    to: SyncSender<Event>,
+    event: fn(Vec<u8>) -> Event,
+) {
+    thread::spawn(move || {
+        let mut buffer = [0; 8192];
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => {
+                    let bytes = buffer.get(..length).unwrap_or_default().to_vec();
+                    if to.send(event(bytes)).is_err() {
+                        break;
+                    }
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+    });
+}
+
+/// Tells when the child has ended, and leaves it unreaped: so its process id stays valid for a kill.
+fn announce_end(child: &Child, to: SyncSender<Event>) {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    thread::spawn(move || {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        while waitid(Id::Pid(pid), flags) == Err(Errno::EINTR) {}
+        to.send(Event::Ended)
+    });
+}
+
+/// Kills the child and reaps it, unless it is stuck in the kernel.
+fn kill(child: &mut Child, events: &mpsc::Receiver<Event>) {
+    let _ = child.kill();
+    let limit = Instant::now() + GRACE;
+    while let Ok(event) = events.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+        if matches!(event, Event::Ended) {
+            let _ = child.wait();
+            return;
+        }
+    }
+}
+
+impl Output {
+    /// The start of standard output and the end of standard error, for an error's details.
+    pub(super) fn details(&self) -> String {
+        let stdout = error::excerpt(&String::from_utf8_lossy(&self.stdout));
+        let stderr: Vec<u8> = self.stderr.iter().copied().collect();
+        let stderr = String::from_utf8_lossy(&stderr);
+        format!("standard output {stdout:?}, standard error ends with {:?}", stderr.trim_end())
+    }
+}
