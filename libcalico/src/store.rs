@@ -6,15 +6,27 @@
 //! that fails, where it hasn't (Kubernetes, later). Code that plans changes orders them so that
 //! every prefix of the list leaves a state that the next run repairs.
 
+mod commit;
 mod error;
+mod etcd;
 mod key;
+#[cfg(feature = "local")]
+mod local;
+mod memory;
+mod path;
 
 use std::time::Instant;
 
 use async_trait::async_trait;
 
+pub use commit::{MAX_CHANGES, MAX_COMMIT_BYTES};
 pub use error::{StoreError, StoreErrorKind};
+pub use etcd::EtcdStore;
 pub use key::{AffinityOwner, AffinityType, Family, Key, Prefix};
+#[cfg(feature = "local")]
+pub use local::LocalStore;
+pub use memory::{Fault, Hold, MemoryStore};
+pub use path::PathError;
 
 /// A revision of the store. Every commit raises it; a document carries that of its last change.
 pub type Revision = i64;
