@@ -1,0 +1,319 @@
+//! What the kernel must look like for a container, and how to make and unmake it
+//! (`reference/cni-plugin.md` section 4).
+//!
+//! Both ends of the pair are born where they belong, with MAC and MTU. The container's next hop is
+//! a permanent neighbour, so that nothing depends on proxy ARP or on who answers first. The host's
+//! end bears an alias that names its attachment: what DEL and GC may remove is decided by it.
+
+mod host_route;
+pub mod verify;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use cni::code;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netutils::sysctl::{self, Setting};
+use netutils::{
+    Cause, CreatedPair, Device, DuplicateDetection, End, Link, Mac, Netlink, NetlinkError, Netns,
+    NetnsError, Pair, Removal, Route, Scope, Side,
+};
+
+/// The MAC of every host end: a container has one neighbour only, and it never changes.
+pub const HOST_MAC: Mac = Mac::new([0xee; 6]);
+/// The container's next hop for IPv4.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// The container's next hop for IPv6: the link-local address that follows from [`HOST_MAC`].
+pub fn gateway_v6() -> Ipv6Addr {
+    HOST_MAC.eui64_link_local()
+}
+
+/// The network sockets of an attachment: both stay in their namespace wherever we are.
+pub struct Sockets {
+    /// The host's.
+    pub host: Netlink,
+    /// The container's.
+    pub container: Netlink,
+    /// The container's namespace.
+    pub netns: Netns,
+}
+
+/// A pair that is wanted.
+pub struct Wanted<'a> {
+    /// The name of the host's end.
+    pub host_name: &'a str,
+    /// What the host's end bears as its alias.
+    pub alias: &'a str,
+    /// The name of the container's end.
+    pub ifname: &'a str,
+    /// The MAC of the container's end.
+    pub mac: Mac,
+    /// Its MTU; the kernel's default if none.
+    pub mtu: Option<u32>,
+    /// Queues of each end.
+    pub queues: u32,
+    /// What the pair is made of.
+    pub device: Device,
+}
+
+/// Opens the container's namespace and refuses what is none, or the host's own.
+pub fn open_netns(path: &std::path::Path, allow_own: bool) -> Result<Netns, cni::Error> {
+    let netns = Netns::open(path).map_err(|error| netns_fault(&error))?;
+    let own = Netns::current().map_err(|error| netns_fault(&error))?;
+    if netns.is_same(&own) && !allow_own {
+        return Err(cni::Error::new(
+            code::INVALID_NETNS,
+            format!(
+                "CNI_NETNS {} is the host's own network namespace: a container needs one of its own",
+                path.display()
+            ),
+        ));
+    }
+    Ok(netns)
+}
+
+impl Sockets {
+    /// Opens a socket in each namespace.
+    pub fn open(netns: Netns) -> Result<Sockets, cni::Error> {
+        Ok(Sockets {
+            host: Netlink::open().map_err(|error| fault(&error))?,
+            container: Netlink::open_in(&netns).map_err(|error| fault(&error))?,
+            netns,
+        })
+    }
+
+    /// Creates the pair, after removing what bears the host's name: a leftover, or the link of a
+    /// container that this one replaces. Whether it may go is the caller's decision.
+    pub async fn create(
+        &self,
+        wanted: &Wanted<'_>,
+        stale: Option<&Link>,
+    ) -> Result<CreatedPair, cni::Error> {
+        if let Some(stale) = stale {
+            tracing::info!(link = stale.name, alias = stale.alias, "removing a former host link");
+            remove(&self.host, stale.index).await?;
+        }
+        let host = End { name: wanted.host_name.into(), mac: HOST_MAC, mtu: wanted.mtu };
+        let container = End { name: wanted.ifname.into(), mac: wanted.mac, mtu: wanted.mtu };
+        let pair = Pair {
+            device: wanted.device,
+            host: &host,
+            host_up: true,
+            container: &container,
+            container_ns: &self.netns,
+            queues: wanted.queues,
+        };
+        let created = self.host.create_pair(pair).await.map_err(|error| fault(&error))?;
+        // Not a part of the creation: the kernel ignores an alias there.
+        if let Err(error) = self.host.set_alias(created.host.index, wanted.alias).await {
+            self.undo(created.host.index).await;
+            return Err(fault(&error));
+        }
+        Ok(created)
+    }
+
+    /// Gives the container its addresses, routes, neighbours and settings, and the host its routes.
+    pub async fn configure(
+        &self,
+        pair: &CreatedPair,
+        ifname: &str,
+        addresses: &[IpAddr],
+        forwarding: bool,
+    ) -> Result<(), cni::Error> {
+        let v4 = addresses.iter().any(IpAddr::is_ipv4);
+        let v6 = addresses.iter().any(IpAddr::is_ipv6);
+        let container_settings = container_settings(ifname, v4, v6, forwarding);
+        let warnings = self
+            .netns
+            .run(|| sysctl::write_all(&container_settings))
+            .map_err(|error| netns_fault(&error))?
+            .map_err(sysctl_fault)?;
+        let host_settings = host_settings(&pair.host.name, v4, v6);
+        for warning in
+            warnings.into_iter().chain(sysctl::write_all(&host_settings).map_err(sysctl_fault)?)
+        {
+            tracing::debug!("{warning}");
+        }
+        self.configure_container(pair.container_index, addresses, v4, v6)
+            .await
+            .map_err(|error| fault(&error))?;
+        if v6 {
+            self.host_link_local(pair.host.index).await.map_err(|error| fault(&error))?;
+        }
+        for address in addresses {
+            host_route::ensure(&self.host, &pair.host, *address).await?;
+        }
+        Ok(())
+    }
+
+    async fn configure_container(
+        &self,
+        index: u32,
+        addresses: &[IpAddr],
+        v4: bool,
+        v6: bool,
+    ) -> Result<(), NetlinkError> {
+        let container = &self.container;
+        container.set_up(index).await?;
+        if v4 {
+            container.set_neighbour(index, GATEWAY_V4.into(), HOST_MAC).await?;
+            for route in routes_v4(index) {
+                container.add_route(&route).await?;
+            }
+        }
+        if v6 {
+            container.set_neighbour(index, gateway_v6().into(), HOST_MAC).await?;
+            container.add_route(&route_v6(index)).await?;
+        }
+        // After the routes, as upstream does: so no route gets a preferred source.
+        for address in addresses {
+            let net = IpNet::from(*address);
+            container.add_address(index, net, DuplicateDetection::Default).await?;
+        }
+        Ok(())
+    }
+
+    /// The host's end gets its link-local address now, and not when the kernel comes to it: without
+    /// one the host can't ask for the container's MAC.
+    async fn host_link_local(&self, index: u32) -> Result<(), NetlinkError> {
+        let net = IpNet::V6(Ipv6Net::new_assert(gateway_v6(), 64));
+        match self.host.add_address(index, net, DuplicateDetection::Skip).await {
+            Err(error) if !error.is_exists() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a pair that was made in vain; what can't be removed is logged, since the error that
+    /// led here is the one to report.
+    pub async fn undo(&self, host_index: u32) {
+        match self.host.remove_link(host_index).await {
+            Ok(removal) => drop(removal),
+            Err(error) if error.is_no_device() => {}
+            Err(error) => tracing::error!("undoing: {error}"),
+        }
+    }
+}
+
+/// Removes a link; that it is gone already is fine. Returns once the name is free.
+pub async fn remove(host: &Netlink, index: u32) -> Result<Option<Removal>, cni::Error> {
+    match host.remove_link(index).await {
+        Ok(removal) => Ok(Some(removal)),
+        Err(error) if error.is_no_device() => Ok(None),
+        Err(error) => Err(fault(&error)),
+    }
+}
+
+/// 169.254.1.1 on the link, and the default through it.
+fn routes_v4(index: u32) -> [Route; 2] {
+    let gateway = Ipv4Net::new_assert(GATEWAY_V4, 32);
+    let default = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
+    [
+        Route { oif: Some(index), scope: Scope::Link, ..Route::to(gateway.into()) },
+        Route { oif: Some(index), gateway: Some(GATEWAY_V4.into()), ..Route::to(default.into()) },
+    ]
+}
+
+/// The default through the host's link-local address.
+fn route_v6(index: u32) -> Route {
+    let default = Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0);
+    Route { oif: Some(index), gateway: Some(gateway_v6().into()), ..Route::to(default.into()) }
+}
+
+/// The settings of the host's end, in their order.
+fn host_settings(name: &str, v4: bool, v6: bool) -> Vec<Setting> {
+    let mut settings = Vec::with_capacity(11);
+    if v4 {
+        settings.extend([
+            Setting::required(sysctl::ipv4_conf(name, "route_localnet"), "1"),
+            Setting::optional(sysctl::ipv4_neigh(name, "proxy_delay"), "0"),
+            Setting::required(sysctl::ipv4_conf(name, "proxy_arp"), "1"),
+            Setting::required(sysctl::ipv4_conf(name, "forwarding"), "1"),
+            // A container sends from its own addresses only. Upstream leaves that to Felix.
+            Setting::required(sysctl::ipv4_conf(name, "rp_filter"), "1"),
+        ]);
+    }
+    if v6 {
+        settings.extend([
+            Setting::required(sysctl::ipv6_conf(name, "accept_dad"), "0"),
+            Setting::required(sysctl::ipv6_conf(name, "disable_ipv6"), "0"),
+            Setting::required(sysctl::ipv6_conf(name, "proxy_ndp"), "1"),
+            Setting::required(sysctl::ipv6_conf(name, "forwarding"), "1"),
+            // From Linux 6.17: this link's packets are forwarded even where the host as a whole
+            // does not. Older kernels need net.ipv6.conf.all.forwarding.
+            Setting::optional(sysctl::ipv6_conf(name, "force_forwarding"), "1"),
+        ]);
+    }
+    settings.push(Setting::optional(sysctl::ipv6_conf(name, "accept_ra"), "0"));
+    settings
+}
+
+/// The settings of the container, in their order; the first before its interface is up.
+fn container_settings(ifname: &str, v4: bool, v6: bool, forwarding: bool) -> Vec<Setting> {
+    let forwarding = if forwarding { "1" } else { "0" };
+    let mut settings = Vec::with_capacity(6);
+    if v6 {
+        settings.push(Setting::required(sysctl::ipv6_conf(ifname, "accept_dad"), "0"));
+        settings.extend(
+            ["all", "default", "lo"]
+                .map(|scope| Setting::required(sysctl::ipv6_conf(scope, "disable_ipv6"), "0")),
+        );
+        settings.push(Setting::required(sysctl::ipv6_conf("all", "forwarding"), forwarding));
+    }
+    if v4 {
+        settings.push(Setting::required("net/ipv4/ip_forward", forwarding));
+    }
+    settings
+}
+
+/// A failure of the kernel as an error of the protocol.
+pub fn fault(error: &NetlinkError) -> cni::Error {
+    match &error.cause {
+        Cause::NameTaken { name, side: Side::Container } => cni::Error::new(
+            code::DATAPLANE,
+            format!(
+                "interface {name} already exists in the container: CNI_IFNAME must be a free name"
+            ),
+        ),
+        Cause::Netns(error) => netns_fault(error),
+        _ => cni::Error::new(code::DATAPLANE, error.to_string()),
+    }
+}
+
+/// A failure with a namespace as an error of the protocol.
+pub fn netns_fault(error: &NetnsError) -> cni::Error {
+    let code = match error {
+        NetnsError::NotFound { .. } => code::UNKNOWN_CONTAINER,
+        NetnsError::NotANamespace { .. } => code::INVALID_NETNS,
+        NetnsError::Io { .. } => code::DATAPLANE,
+        NetnsError::Panicked { .. } => code::INTERNAL,
+    };
+    cni::Error::new(code, format!("CNI_NETNS: {error}"))
+}
+
+fn sysctl_fault(error: sysctl::SysctlError) -> cni::Error {
+    cni::Error::new(code::DATAPLANE, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_of_ipv6_is_upstreams() {
+        assert_eq!(gateway_v6().to_string(), "fe80::ecee:eeff:feee:eeee");
+    }
+
+    #[test]
+    fn settings_touch_only_the_families_in_use() {
+        let names = |settings: Vec<Setting>| -> Vec<String> {
+            settings.into_iter().map(|setting| setting.name).collect()
+        };
+        assert_eq!(names(container_settings("eth0", true, false, false)), ["net/ipv4/ip_forward"]);
+        let v6 = names(host_settings("cali1", false, true));
+        assert!(v6.iter().all(|name| name.starts_with("net/ipv6/")), "{v6:?}");
+        let v4 = host_settings("cali1", true, false);
+        assert!(v4.contains(&Setting::required("net/ipv4/conf/cali1/rp_filter", "1")));
+        let accept_dad = names(container_settings("eth0", true, true, true)).remove(0);
+        assert_eq!(accept_dad, "net/ipv6/conf/eth0/accept_dad");
+    }
+}
