@@ -35,6 +35,12 @@ pub struct NetConf {
     /// A domain whose SRV records name the endpoints.
     #[serde(rename = "etcd_discovery_srv")]
     pub etcd_discovery_srv: String,
+    /// The user, where the servers ask for one. (Ours: upstream takes it from the environment only.)
+    #[serde(rename = "etcd_username")]
+    pub etcd_username: String,
+    /// The user's password.
+    #[serde(rename = "etcd_password")]
+    pub etcd_password: String,
     /// PEM file of the client's key.
     #[serde(rename = "etcd_key_file")]
     pub etcd_key_file: String,

@@ -1,0 +1,261 @@
+//! The attachment as Calico's WorkloadEndpoint (`reference/cni-plugin.md` sections 2 and 6): which
+//! stored endpoint is it, and what is written.
+
+use std::net::IpAddr;
+
+use cni::code;
+use cni_ipam::identity::{Identity, Workload};
+use ipnet::IpNet;
+use libcalico::names::{self, WorkloadEndpointName};
+use libcalico::resources::{
+    DecodeError, Kind, Object, Profile, ValidationError, WorkloadEndpoint, WorkloadEndpointSpec,
+};
+use libcalico::store::{Change, Document, Key, Prefix, Query};
+use netutils::Mac;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Where the attachment's endpoint is in the store.
+#[derive(Debug, Clone)]
+pub struct EndpointId {
+    name: WorkloadEndpointName,
+    namespace: String,
+    network: String,
+    container_id: String,
+}
+
+/// An endpoint as it is stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The object.
+    pub endpoint: WorkloadEndpoint,
+    /// Its bytes and revision.
+    pub document: Document,
+}
+
+/// The stored endpoints of a workload.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The attachment's own.
+    pub mine: Option<Stored>,
+    /// Those of the container's other interfaces.
+    pub siblings: Vec<Stored>,
+}
+
+impl EndpointId {
+    /// The endpoint of an attachment, once its identifiers are known to make a valid name: upstream
+    /// finds out after it has made the interface.
+    pub fn of(identity: &Identity, namespace: Option<String>) -> Result<EndpointId, cni::Error> {
+        let id = &identity.container_id;
+        let invalid = |variable: &str, value: &str, rule: &str| {
+            cni::Error::new(
+                code::INVALID_ENVIRONMENT,
+                format!("{variable} \"{value}\" can't be in the name of a WorkloadEndpoint: {rule}"),
+            )
+        };
+        if !names::is_valid_container_id(id) {
+            return Err(invalid("CNI_CONTAINERID", id, "use letters, digits and '-'"));
+        }
+        let fields = WorkloadEndpointName {
+            node: identity.node.clone(),
+            orchestrator: identity.orchestrator().into(),
+            endpoint: identity.ifname.clone(),
+            pod: identity.pod().unwrap_or_default().into(),
+            container_id: id.clone(),
+            ..WorkloadEndpointName::default()
+        };
+        let lower_case = "use lower-case letters, digits, '-' and '.'";
+        let parts = [
+            ("CNI_IFNAME", identity.ifname.as_str()),
+            match identity.pod() {
+                Some(pod) => ("CNI_ARGS: K8S_POD_NAME", pod),
+                None => ("CNI_CONTAINERID", id.as_str()),
+            },
+            ("CNI_ARGS: K8S_POD_NAMESPACE", identity.namespace()),
+        ];
+        for (variable, value) in parts {
+            if !names::is_valid_name(value) {
+                return Err(invalid(variable, value, lower_case));
+            }
+        }
+        let name = fields.name().map_err(|error| {
+            cni::Error::new(code::INVALID_ENVIRONMENT, format!("endpoint name: {error}"))
+        })?;
+        if !names::is_valid_name(&name) {
+            return Err(invalid("CNI_CONTAINERID", id, "the whole name may have 253 characters"));
+        }
+        Ok(EndpointId {
+            name: fields,
+            namespace: namespace.unwrap_or_else(|| identity.namespace().to_owned()),
+            network: identity.network.clone(),
+            container_id: id.clone(),
+        })
+    }
+
+    /// Asks for the endpoints of the workload on this node.
+    pub fn query(&self) -> Query {
+        let known = WorkloadEndpointName { endpoint: String::new(), ..self.name.clone() };
+        Query::Prefix(Prefix::Resources {
+            kind: Kind::WorkloadEndpoint,
+            namespace: Some(self.namespace.clone()),
+            // Can't fail: `of` has made the whole name.
+            name_prefix: known.name_prefix().unwrap_or_default(),
+        })
+    }
+
+    /// Tells the attachment's endpoint from its siblings. A pod has one endpoint, whatever its
+    /// interface is called; another container has one for each interface.
+    pub fn find(&self, documents: &[Document]) -> Result<Found, DecodeError> {
+        let known = WorkloadEndpointName { endpoint: String::new(), ..self.name.clone() };
+        let mut found = Found::default();
+        for document in documents {
+            let Key::Resource { name, .. } = &document.key else { continue };
+            // The prefix of pod `web` also begins the endpoints of pod `web-1`.
+            if !known.matches(name).unwrap_or(false) {
+                continue;
+            }
+            let endpoint = WorkloadEndpoint::decode(document)?;
+            let is_mine = self.name.orchestrator == "k8s"
+                || endpoint.spec.endpoint == self.name.endpoint
+                || self.name.matches(name).unwrap_or(false);
+            let stored = Stored { endpoint, document: document.clone() };
+            match is_mine && found.mine.is_none() {
+                true => found.mine = Some(stored),
+                false => found.siblings.push(stored),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The key that a new endpoint gets.
+    pub fn key(&self) -> Key {
+        let name = self.name.name().unwrap_or_default();
+        Key::namespaced(Kind::WorkloadEndpoint, &self.namespace, name)
+    }
+
+    /// Whether a stored endpoint is this container's: of a pod it may be another sandbox's.
+    pub fn owns(&self, endpoint: &WorkloadEndpoint) -> bool {
+        let id = &endpoint.spec.container_id;
+        id.is_empty() || *id == self.container_id
+    }
+}
+
+/// What a new or renewed endpoint says.
+#[derive(Debug, Clone)]
+pub struct Contents<'a> {
+    /// Beside the two labels that every endpoint has.
+    pub labels: &'a [(String, String)],
+    /// In the order of IPAM.
+    pub addresses: &'a [IpAddr],
+    /// The host's end.
+    pub host_link: &'a str,
+    /// The container's MAC.
+    pub mac: Mac,
+    /// The clock.
+    pub now: OffsetDateTime,
+}
+
+impl EndpointId {
+    /// The change that writes the endpoint: over `previous`, or anew. What is no longer true of
+    /// a pod's former sandbox goes; its identity stays.
+    pub fn write(
+        &self,
+        previous: Option<&Stored>,
+        contents: &Contents<'_>,
+    ) -> Result<Change, ValidationError> {
+        let mut endpoint = WorkloadEndpoint::new(
+            self.name.name().unwrap_or_default(),
+            WorkloadEndpointSpec {
+                orchestrator: self.name.orchestrator.clone(),
+                node: self.name.node.clone(),
+                container_id: self.container_id.clone(),
+                pod: match self.name.orchestrator.as_str() {
+                    "k8s" => self.name.pod.clone(),
+                    _ => String::new(),
+                },
+                endpoint: self.name.endpoint.clone(),
+                ip_networks: contents
+                    .addresses
+                    .iter()
+                    .map(|address| IpNet::from(*address).to_string())
+                    .collect(),
+                profiles: vec![self.network.clone()],
+                interface_name: contents.host_link.into(),
+                mac: contents.mac.to_string(),
+                ..WorkloadEndpointSpec::default()
+            },
+        );
+        endpoint.metadata.namespace = self.namespace.clone();
+        endpoint.metadata.labels = contents.labels.iter().cloned().collect();
+        let Some(previous) = previous else {
+            return create(endpoint, contents.now);
+        };
+        let former = &previous.endpoint;
+        endpoint.metadata = libcalico::resources::ObjectMeta {
+            labels: endpoint.metadata.labels,
+            ..former.metadata.clone()
+        };
+        // The interface of the name stays the one that the endpoint was made for.
+        endpoint.spec.endpoint = former.spec.endpoint.clone();
+        if self.name.orchestrator != "k8s" {
+            endpoint.spec.profiles = with_profile(&former.spec.profiles, &self.network);
+        }
+        update(endpoint, previous)
+    }
+
+    /// The change that adds the network to an endpoint's profiles; none if it is there.
+    pub fn add_profile(&self, stored: &Stored) -> Option<Result<Change, ValidationError>> {
+        let former = &stored.endpoint.spec.profiles;
+        let profiles = with_profile(former, &self.network);
+        if profiles == *former {
+            return None;
+        }
+        let mut endpoint = stored.endpoint.clone();
+        endpoint.spec.profiles = profiles;
+        Some(update(endpoint, stored))
+    }
+}
+
+fn with_profile(profiles: &[String], network: &str) -> Vec<String> {
+    let mut profiles = profiles.to_vec();
+    if !profiles.iter().any(|profile| profile == network) {
+        profiles.push(network.to_owned());
+    }
+    profiles
+}
+
+/// Where the network's own profile is.
+pub fn profile_key(network: &str) -> Key {
+    Key::global(Kind::Profile, network)
+}
+
+/// The change that makes the network's own profile (`reference/cni-plugin.md` section 7).
+pub fn create_profile(identity: &Identity, now: OffsetDateTime) -> Result<Change, ValidationError> {
+    let is_pod = matches!(identity.workload, Workload::Pod { .. });
+    create(Profile::for_network(&identity.network, is_pod), now)
+}
+
+fn create<T: Object>(mut object: T, now: OffsetDateTime) -> Result<Change, ValidationError> {
+    libcalico::client::prepare_create(&mut object, now, Uuid::new_v4())
+        .map(|(key, value)| Change::create(key, value))
+}
+
+fn update(
+    mut endpoint: WorkloadEndpoint,
+    previous: &Stored,
+) -> Result<Change, ValidationError> {
+    libcalico::client::prepare_update(&mut endpoint, Some(&previous.endpoint))
+        .map(|(key, value)| Change::update(key, previous.document.revision, value))
+}
+
+/// The addresses of a stored endpoint.
+pub fn addresses(endpoint: &WorkloadEndpoint) -> Vec<IpAddr> {
+    endpoint
+        .spec
+        .ip_networks
+        .iter()
+        .filter_map(|net| {
+            net.parse::<IpNet>().map(|net| net.addr()).or_else(|_| net.parse::<IpAddr>()).ok()
+        })
+        .collect()
+}

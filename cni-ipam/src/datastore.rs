@@ -1,0 +1,175 @@
+//! From the configuration to an open, ready store.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use cni::code;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use libcalico::bootstrap::{self, Bootstrap};
+use libcalico::config::{Secret, Settings};
+use libcalico::resources::{ClusterInformation, Kind, Object};
+use libcalico::store::{Document, Key, Query, Store};
+
+use crate::conf::NetConf;
+use crate::fault;
+
+/// The ranges from which a fresh local store takes its IPv4 pool: the first in which the host has
+/// no address. The first is upstream's default.
+const IPV4_POOLS: [&str; 4] = ["192.168.0.0/16", "172.16.0.0/16", "10.244.0.0/16", "10.112.0.0/16"];
+/// The IPv6 pool of a fresh local store.
+const IPV6_POOL: &str = "fd80:24e2:f998:72d6::/64";
+
+/// An open store, and what a fresh one would begin with.
+pub struct Datastore {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What a fresh embedded store gets; none where somebody else sets the cluster up.
+    bootstrap: Option<Bootstrap>,
+}
+
+/// Opens the store that the configuration names. What the configuration leaves out comes from the
+/// environment. Nothing is asked yet.
+pub fn open(conf: &NetConf, node: &str) -> Result<Datastore, cni::Error> {
+    for (field, value) in
+        [("etcd_authority", &conf.etcd_authority), ("etcd_scheme", &conf.etcd_scheme)]
+    {
+        if !value.is_empty() {
+            tracing::warn!("the field \"{field}\" has no effect: write \"etcd_endpoints\"");
+        }
+    }
+    if conf.datastore_type == "kubernetes" {
+        return Err(cni::Error::new(
+            code::UNSUPPORTED_FIELD,
+            "datastore_type is \"kubernetes\", which is not supported yet: use \"etcdv3\" or \
+             \"local\"",
+        ));
+    }
+    let text = |value: &str| Some(value.to_owned()).filter(|value| !value.is_empty());
+    let settings = Settings {
+        datastore_type: text(&conf.datastore_type),
+        etcd_endpoints: text(&conf.etcd_endpoints),
+        etcd_discovery_srv: text(&conf.etcd_discovery_srv),
+        etcd_username: text(&conf.etcd_username),
+        etcd_password: text(&conf.etcd_password).map(Secret::new),
+        etcd_key_file: text(&conf.etcd_key_file),
+        etcd_cert_file: text(&conf.etcd_cert_file),
+        etcd_ca_cert_file: text(&conf.etcd_ca_cert_file),
+        local_path: conf.local.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        ..Settings::default()
+    };
+    let config = settings
+        .or(Settings::from_env(|name| std::env::var(name).ok()))
+        .resolve()
+        .map_err(|error| {
+            let code = match error {
+                libcalico::config::ConfigError::Type { .. } => code::UNSUPPORTED_FIELD,
+                _ => code::INVALID_CONFIG,
+            };
+            cni::Error::new(code, error.to_string())
+        })?;
+    let bootstrap = match config {
+        libcalico::config::DatastoreConfig::Etcd(_) => None,
+        #[cfg(feature = "local")]
+        libcalico::config::DatastoreConfig::Local(_) => Some(fresh(conf, node)),
+    };
+    let store = config.open().map_err(|error| fault::store(&error))?;
+    Ok(Datastore { store, bootstrap })
+}
+
+#[cfg(feature = "local")]
+fn fresh(conf: &NetConf, node: &str) -> Bootstrap {
+    let ipv4_pool = conf.local.ipv4_pool_cidr.or_else(|| free_pool(&host_addresses()));
+    let ipv6_pool = conf.local.ipv6_pool_cidr.or_else(|| IPV6_POOL.parse::<Ipv6Net>().ok());
+    Bootstrap { node_name: node.into(), ipv4_pool, ipv6_pool }
+}
+
+/// The first range that none of the host's addresses is in.
+fn free_pool(host: &[IpAddr]) -> Option<Ipv4Net> {
+    IPV4_POOLS
+        .iter()
+        .filter_map(|cidr| cidr.parse::<Ipv4Net>().ok())
+        .find(|cidr| !host.iter().any(|address| IpNet::V4(*cidr).contains(address)))
+}
+
+fn host_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    interfaces
+        .filter(|interface| !interface.interface_name.starts_with("cali"))
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+        .collect()
+}
+
+/// Asks whether the cluster is ready: put it in the first read.
+pub fn readiness_query() -> Query {
+    Query::Key(Key::global(Kind::ClusterInformation, "default"))
+}
+
+/// Whether the answer to [`readiness_query`] says that work may begin. A missing flag counts as
+/// not ready: upstream's client panics there.
+pub fn ensure_ready(answer: &[Document], store: &dyn Store) -> Result<(), cni::Error> {
+    let not_ready = |what: String| Err(cni::Error::new(code::TRY_AGAIN_LATER, what));
+    let Some(document) = answer.first() else {
+        return not_ready(format!(
+            "{} is not initialised: it has no ClusterInformation \"default\"; calico/node writes it \
+             when it first starts",
+            store.describe()
+        ));
+    };
+    let information =
+        ClusterInformation::decode(document).map_err(|error| fault::damaged(&error))?;
+    match information.spec.datastore_ready {
+        Some(true) => Ok(()),
+        Some(false) => not_ready(format!(
+            "{} is locked (ClusterInformation \"default\" has datastoreReady: false): an upgrade or \
+             a migration is going on; it ends with `calicoctl datastore migrate unlock`",
+            store.describe()
+        )),
+        None => not_ready(format!(
+            "{} is not ready: ClusterInformation \"default\" has no datastoreReady; calico/node sets \
+             it when it starts",
+            store.describe()
+        )),
+    }
+}
+
+impl Datastore {
+    /// Sets up an embedded store that is fresh, or knows another name of this node; does nothing to
+    /// any other store. True if something was written, so that what was read is read again.
+    pub async fn bootstrap(
+        &self,
+        cluster: &[Document],
+        node: &[Document],
+        deadline: Instant,
+    ) -> Result<bool, cni::Error> {
+        let Some(bootstrap) = &self.bootstrap else { return Ok(false) };
+        if !cluster.is_empty() && !node.is_empty() {
+            return Ok(false);
+        }
+        tracing::info!("setting up {}", self.store.describe());
+        bootstrap::bootstrap_local(&*self.store, bootstrap, deadline)
+            .await
+            .map_err(|error| fault::damaged(&error))?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_pool_keeps_clear_of_the_hosts_own_networks() {
+        let pool = |host: &[&str]| {
+            let host: Vec<IpAddr> = host.iter().map(|address| address.parse().unwrap()).collect();
+            free_pool(&host).unwrap().to_string()
+        };
+        assert_eq!(pool(&["127.0.0.1", "10.0.0.4"]), "192.168.0.0/16");
+        assert_eq!(pool(&["192.168.1.20"]), "172.16.0.0/16");
+        assert_eq!(pool(&["192.168.1.20", "172.16.0.1", "::1"]), "10.244.0.0/16");
+    }
+}

@@ -1,0 +1,80 @@
+//! From the configuration to a request for addresses (`reference/ipam.md` section 14.3).
+
+use std::net::IpAddr;
+
+use cni::code;
+use libcalico::ipam::{AssignIp, AutoAssign, IntendedUse, PoolRef};
+use libcalico::resources::time::go_timestamp;
+use time::OffsetDateTime;
+
+use crate::conf::{self, NetConf};
+use crate::identity::Identity;
+
+/// What a container asks for.
+pub enum Addresses {
+    /// One of each wanted family.
+    Any(AutoAssign),
+    /// This one: `IP=` in `CNI_ARGS`.
+    This(AssignIp),
+}
+
+/// Reads what is asked for.
+pub fn addresses(
+    conf: &NetConf,
+    args: &cni::Args,
+    identity: &Identity,
+    now: OffsetDateTime,
+) -> Result<Addresses, cni::Error> {
+    let attributes = identity.attributes(go_timestamp(now));
+    if let Some(text) = args.get("IP").filter(|text| !text.is_empty()) {
+        return Ok(Addresses::This(AssignIp {
+            ip: requested(text)?,
+            host: identity.node.clone(),
+            handle: Some(identity.handle()),
+            attributes,
+            intended_use: Some(IntendedUse::Workload),
+            max_per_handle: None,
+        }));
+    }
+    if !conf.wants_ipv4() && !conf.wants_ipv6() {
+        return Err(cni::Error::new(
+            code::INVALID_CONFIG,
+            "ipam.assign_ipv4 is \"false\" and ipam.assign_ipv6 is not \"true\": no address is asked \
+             for, set one of them to \"true\"",
+        ));
+    }
+    Ok(Addresses::Any(AutoAssign {
+        host: identity.node.clone(),
+        handle: Some(identity.handle()),
+        attributes,
+        v4: conf.wants_ipv4().into(),
+        v6: conf.wants_ipv6().into(),
+        v4_pools: pools(&conf.ipam.ipv4_pools),
+        v6_pools: pools(&conf.ipam.ipv6_pools),
+        intended_use: IntendedUse::Workload,
+        reuse: true,
+        all_or_nothing: true,
+        ..AutoAssign::default()
+    }))
+}
+
+/// An address, with or without a prefix length.
+fn requested(text: &str) -> Result<IpAddr, cni::Error> {
+    let address = text.split_once('/').map_or(text, |(address, _)| address);
+    address.parse().map_err(|_| {
+        cni::Error::new(
+            code::INVALID_ENVIRONMENT,
+            format!("CNI_ARGS: IP \"{text}\" is no IP address"),
+        )
+    })
+}
+
+fn pools(entries: &[String]) -> Vec<PoolRef> {
+    entries
+        .iter()
+        .map(|entry| match conf::pool_cidr(entry) {
+            Some(cidr) => PoolRef::Cidr(cidr),
+            None => PoolRef::Name(entry.clone()),
+        })
+        .collect()
+}
