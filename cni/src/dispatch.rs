@@ -102,6 +102,22 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Runs a plugin's self-test (its flag `-t`) as the process that we are: hands the network configuration from
+/// standard input to the test and ignores the environment. A success prints nothing; a failure prints an error
+/// object, whose code is 100 if the configuration can't be read.
+pub fn run_self_test(test: &dyn Fn(&NetworkConfig) -> Result<(), Error>) -> ExitCode {
+    output::answer_panics();
+    let config = read(Box::new(std::io::stdin()))
+        .and_then(NetworkConfig::decode)
+        .map_err(|error| Error { code: code::START_UP, ..error });
+    let version = config.as_ref().map_or(Version::LATEST, NetworkConfig::result_version);
+    let status = match config.and_then(|config| test(&config)) {
+        Ok(()) => output::answer("", 0),
+        Err(error) => output::answer(&error.to_json(version), 1),
+    };
+    ExitCode::from(status)
+}
+
 /// Where a process gets its orders from.
 struct Input<'a> {
     lookup: Lookup<'a>,

@@ -15,6 +15,8 @@ pub mod delegate;
 mod dispatch;
 mod environment;
 mod error;
+#[cfg(test)]
+mod golden;
 mod json;
 mod output;
 mod result;
@@ -24,7 +26,7 @@ pub use args::{Args, ArgsError};
 pub use attachment::Attachment;
 pub use command::Command;
 pub use config::NetworkConfig;
-pub use dispatch::{Plugin, Request, run};
+pub use dispatch::{Plugin, Request, run, run_self_test};
 pub use error::{Error, code};
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
 pub use version::{UnknownVersion, Version};

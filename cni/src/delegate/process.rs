@@ -27,7 +27,7 @@ const STDERR_KEPT: usize = 1024;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The pauses before a program is started again that somebody is just writing ("text file busy").
-const BUSY_PAUSES_MS: [u64; 5] = [10, 20, 40, 80, 160];
+const BUSY_PAUSES_MS: [u64; 7] = [10, 20, 40, 80, 160, 320, 640];
 
 /// What a child left.
 pub(super) struct Output {
