@@ -1,5 +1,6 @@
 //! Pairs of interfaces: born in place, complete, or not at all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use futures::{FutureExt, StreamExt};
@@ -236,6 +237,51 @@ async fn a_creation_that_nobody_waits_for_still_goes_to_the_right_namespace() {
         tokio::task::yield_now().await;
     }
     assert!(simulation.container.link("eth0").await.unwrap().is_some());
+}
+
+/// The kernel marks a list during which something changed; such a list is read again.
+#[tokio::test]
+async fn lists_are_whole_while_interfaces_come_and_go() {
+    let simulation = Simulation::new().await;
+    let mut expected = vec!["lo".to_owned()];
+    for n in 0..30 {
+        let name = format!("cali{n}");
+        let (host, container) = (end(&name, HOST_MAC), end(&format!("eth{n}"), CONTAINER_MAC));
+        simulation.create(&host, &container).await.unwrap();
+        expected.push(name);
+    }
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let host = Netlink::open_in(simulation.host.netns()).unwrap();
+                let container_ns = netns();
+                while !stop.load(Ordering::Relaxed) {
+                    let (one, other) = (end("passing", HOST_MAC), end("eth0", CONTAINER_MAC));
+                    let passing =
+                        host.create_pair(pair(&one, &other, &container_ns)).await.unwrap();
+                    // Not awaited to its end: the more changes, the better.
+                    let _ = host.remove_link(passing.host.index).await.unwrap();
+                }
+            });
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let lists = scope.spawn(|| {
+            runtime.unwrap().block_on(async {
+                let host = Netlink::open_in(simulation.host.netns()).unwrap();
+                for _ in 0..50 {
+                    let mut links = host.links().await.unwrap();
+                    links.retain(|link| link.name != "passing");
+                    let names: Vec<_> = links.into_iter().map(|link| link.name).collect();
+                    assert_eq!(names, expected);
+                }
+            });
+        });
+        let outcome = lists.join();
+        stop.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+    });
 }
 
 #[test]
