@@ -81,7 +81,9 @@ impl Netns {
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(
             |source| match source.kind() {
-                io::ErrorKind::NotFound => NetnsError::NotFound { path: path.to_owned() },
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    NetnsError::NotFound { path: path.to_owned() }
+                }
                 _ => failed("open", path, source),
             },
         )?;

@@ -35,6 +35,14 @@ pub enum Cause {
         /// The kernel's explanation, if it gave one.
         text: Option<String>,
     },
+    /// No interface can have this name.
+    #[error(
+        "{name:?} is no name for an interface; give it 1 to 15 bytes without white space, '/', ':' or '%'"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// A new interface can't have this name, since another one bears it.
     #[error("the name {name} is already taken in the {side}'s network namespace")]
     NameTaken {

@@ -50,6 +50,9 @@ pub struct Pair<'a> {
     pub host: &'a End,
     /// Whether the host's end is born switched on. (The container's end can't be.)
     pub host_up: bool,
+    /// A free text for the host's end, at most 255 bytes, by which it is recognised later. The kernel
+    /// takes it in a second request only: who dies in between leaves a pair without it.
+    pub host_alias: Option<&'a str>,
     /// The end in `container_ns`.
     pub container: &'a End,
     /// Where the container's end is born.
@@ -71,18 +74,28 @@ pub struct CreatedPair {
 }
 
 impl Netlink {
-    /// Creates a pair with one request; nothing of it exists if that fails.
+    /// Creates a pair, both ends with one request; nothing of it exists if that fails.
     ///
     /// If the name of an end is taken, the error [is one of existence](NetlinkError::is_exists), and
     /// its cause names the end.
     pub async fn create_pair(&self, pair: Pair<'_>) -> Result<CreatedPair, NetlinkError> {
-        match self.try_create_pair(pair).await {
+        let mut created = match self.try_create_pair(pair).await {
             Err(error) if pair.device == Device::Netkit && error.is_unsupported() => {
                 tracing::info!(%error, "this kernel lacks netkit, creating a veth pair");
                 self.try_create_pair(Pair { device: Device::Veth, ..pair }).await
             }
             outcome => outcome,
+        }?;
+        if let Some(alias) = pair.host_alias {
+            if let Err(error) = self.set_alias(created.host.index, alias).await {
+                if let Err(remains) = self.remove_link(created.host.index).await {
+                    tracing::warn!(%remains, "a pair could not be completed, nor taken back");
+                }
+                return Err(error);
+            }
+            created.host.alias = Some(alias.to_owned());
         }
+        Ok(created)
     }
 
     async fn try_create_pair(&self, pair: Pair<'_>) -> Result<CreatedPair, NetlinkError> {
@@ -104,6 +117,9 @@ impl Netlink {
     }
 
     async fn send_creation(&self, pair: Pair<'_>) -> Result<CreatedPair, Cause> {
+        for end in [pair.host, pair.container] {
+            check_name(&end.name)?;
+        }
         // The message holds the bare number of the descriptor. A task of its own keeps the descriptor
         // open until the kernel has read it, even if the caller gives up waiting meanwhile.
         let container_ns = pair.container_ns.try_clone()?;
@@ -140,6 +156,22 @@ impl Netlink {
         }
     }
 }
+
+/// Refuses what the kernel refuses, in better words, and one thing that it doesn't: it takes a `%d`
+/// for "the next free number" and gives a name that nobody asked for.
+fn check_name(name: &str) -> Result<(), Cause> {
+    let unfit = |c: char| c.is_whitespace() || c.is_control() || ['/', ':', '%'].contains(&c);
+    match name {
+        "" | "." | ".." => Err(Cause::Name { name: name.to_owned() }),
+        _ if name.len() > LONGEST_NAME || name.contains(unfit) => {
+            Err(Cause::Name { name: name.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `IFNAMSIZ` without the final zero.
+const LONGEST_NAME: usize = 15;
 
 /// The request for a pair.
 fn describe(pair: Pair<'_>, container_ns: &Netns) -> LinkMessage {

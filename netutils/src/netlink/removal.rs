@@ -58,29 +58,34 @@ impl Netlink {
     pub async fn remove_link(&self, index: u32) -> Result<Removal, NetlinkError> {
         let started = || -> Result<_, Cause> {
             // Listening begins before the removal, so the announcement can't be missed.
-            let announcements = {
+            let (connection, _, news) = {
                 let _visit = self.netns.visit()?;
-                connect(LINK_GROUP)?.1
+                connect(LINK_GROUP)?
             };
-            Ok((announcements, spawn_removal(Arc::clone(&self.netns), index)?))
+            Ok((connection, news, spawn_removal(Arc::clone(&self.netns), index)?))
         };
-        let (announcements, mut outcome) =
+        let (connection, news, mut outcome) =
             started().map_err(|cause| cannot_remove(index, cause))?;
+        let gone = async {
+            tokio::select! {
+                () = self.announced(index, news) => {}
+                // Without news there is still the end of the call to wait for.
+                () = connection => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             finished = &mut outcome => match finished.unwrap_or(Err(Cause::Closed)) {
                 Ok(()) => Ok(Removal { index, outcome: Outcome::Known }),
                 Err(cause) => Err(cannot_remove(index, cause)),
             },
-            () = self.announced(index, announcements) => {
-                Ok(Removal { index, outcome: Outcome::Pending(outcome) })
-            }
+            () = gone => Ok(Removal { index, outcome: Outcome::Pending(outcome) }),
         }
     }
 
-    /// Returns once the kernel has announced the end of the interface; never, if no news come.
-    async fn announced(&self, index: u32, mut announcements: Unsolicited) {
-        while let Some((message, _)) = announcements.next().await {
+    /// Returns once the kernel has announced the end of the interface; never, if there are no news.
+    async fn announced(&self, index: u32, mut news: Unsolicited) {
+        while let Some((message, _)) = news.next().await {
             match message.payload {
                 // A bridge announces with its own family that a port left, which is not the end.
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
