@@ -7,10 +7,12 @@
 //! | [`resources`] | the `projectcalico.org/v3` kinds, a file each |
 //! | [`names`] | the names that are computed: endpoints, links, handles |
 //! | [`selector`] | the label selector language |
+//! | [`bootstrap`] | what a datastore must hold before anything works |
 //! | [`client`] | typed get, list, create, update, delete with defaults and validation |
 //! | [`ipam`] | blocks, affinities, handles: a pure core in a thin shell |
 //! | [`config`] | which datastore, where, and with which credentials |
 
+pub mod bootstrap;
 pub mod client;
 pub mod config;
 pub mod ipam;

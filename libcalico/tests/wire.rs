@@ -12,9 +12,6 @@ use libcalico::resources::{
 use libcalico::store::{Document, Key};
 use serde_json::Value;
 
-/// Where upstream keeps resources.
-const RESOURCES: &str = "/calico/resources/v3/projectcalico.org/";
-
 /// Every stored value under a node of a golden file: objects with `key` and `value`.
 fn collect(node: &Value, found: &mut Vec<(String, String)>) {
     match node {
@@ -45,21 +42,12 @@ fn golden_resources() -> Vec<(String, Document)> {
         let mut found = Vec::new();
         collect(&content, &mut found);
         for (path, value) in found {
-            let Some(path) = path.strip_prefix(RESOURCES) else { continue };
-            let document = Document { key: key(path), value: value.into_bytes(), revision: 7 };
+            let Some(key @ Key::Resource { .. }) = Key::parse(&path) else { continue };
+            let document = Document { key, value: value.into_bytes(), revision: 7 };
             resources.push((file.display().to_string(), document));
         }
     }
     resources
-}
-
-fn key(path: &str) -> Key {
-    let (plural, rest) = path.split_once('/').unwrap();
-    let kind = Kind::from_plural(plural).unwrap_or_else(|| panic!("kind of {path}"));
-    match rest.split_once('/') {
-        Some((namespace, name)) => Key::namespaced(kind, namespace, name),
-        None => Key::global(kind, rest),
-    }
 }
 
 fn check<T: Object>(file: &str, document: &Document) {

@@ -1,13 +1,17 @@
-//! A resource of any kind, with its spec and status as they are.
+//! A resource of any kind, with its spec and status as they are. Of the kinds that we know it has
+//! the defaults and the rules.
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::codec::{self, DecodeError, null_as_default};
-use super::resource::{API_VERSION, Object, describe_key};
+use super::resource::{API_VERSION, Object, Resource, Spec, describe, describe_key};
 use super::validation::FieldErrors;
-use super::{Extra, Kind, ObjectMeta};
+use super::{
+    ClusterInformationSpec, Extra, IpPoolSpec, IpReservationSpec, IpamConfigurationSpec, Kind,
+    NodeSpec, ObjectMeta, ProfileSpec, TierSpec, WorkloadEndpointSpec,
+};
 use crate::store::{Document, Key};
 
 /// A resource whose spec we only keep: its fields stay as they are and in their order.
@@ -23,6 +27,25 @@ pub struct AnyResource {
     pub status: Option<Value>,
     /// Fields beside these.
     pub extra: Extra,
+}
+
+/// Calls a method with the spec of a kind as its type; nothing for a kind that we don't know.
+macro_rules! by_kind {
+    ($kind:expr, $this:ident.$method:ident($($argument:expr),*)) => {
+        match $kind {
+            Kind::ClusterInformation => {
+                $this.$method::<ClusterInformationSpec>($($argument),*);
+            }
+            Kind::IpPool => $this.$method::<IpPoolSpec>($($argument),*),
+            Kind::IpReservation => $this.$method::<IpReservationSpec>($($argument),*),
+            Kind::IpamConfiguration => $this.$method::<IpamConfigurationSpec>($($argument),*),
+            Kind::Node => $this.$method::<NodeSpec>($($argument),*),
+            Kind::Profile => $this.$method::<ProfileSpec>($($argument),*),
+            Kind::Tier => $this.$method::<TierSpec>($($argument),*),
+            Kind::WorkloadEndpoint => $this.$method::<WorkloadEndpointSpec>($($argument),*),
+            _ => {}
+        }
+    };
 }
 
 #[derive(Deserialize)]
@@ -84,19 +107,56 @@ impl Object for AnyResource {
         };
         let read: Read = codec::decode(&document.value)
             .map_err(|error| DecodeError { what: what(), ..error })?;
-        let Read { mut metadata, spec, status, mut extra } = read;
-        metadata.set_revision(document.revision);
-        extra.shift_remove("kind");
-        extra.shift_remove("apiVersion");
-        let spec = spec.unwrap_or_else(|| Value::Object(Extra::new()));
-        Ok(AnyResource { kind, metadata, spec, status, extra })
+        let mut resource = AnyResource::from_read(kind, read);
+        resource.metadata.set_revision(document.revision);
+        Ok(resource)
     }
 
     fn encode(&self) -> Vec<u8> {
         codec::encode(&AnyResource { metadata: self.metadata.for_storage(), ..self.clone() })
     }
 
-    fn default_on_write(&mut self) {}
+    fn default_on_write(&mut self) {
+        by_kind!(self.kind, self.default_as());
+    }
 
-    fn validate(&self, _old: Option<&AnyResource>, _errors: &mut FieldErrors) {}
+    fn validate(&self, old: Option<&AnyResource>, errors: &mut FieldErrors) {
+        by_kind!(self.kind, self.validate_as(old, errors));
+    }
+}
+
+impl AnyResource {
+    /// Reads it as a kind that we know.
+    pub fn to_typed<T: Spec>(&self) -> Result<Resource<T>, DecodeError> {
+        let metadata = &self.metadata;
+        let what = describe(self.kind, &metadata.namespace, &metadata.name);
+        codec::decode(&codec::encode(self)).map_err(|error| DecodeError { what, ..error })
+    }
+
+    /// The defaults of a kind that we know. What can't be read as one stays as it is, and
+    /// validation says why.
+    fn default_as<T: Spec>(&mut self) {
+        let Ok(mut typed) = self.to_typed::<T>() else { return };
+        T::default_on_write(&mut typed);
+        if let Ok(read) = codec::decode::<Read>(&codec::encode(&typed)) {
+            *self = AnyResource::from_read(self.kind, read);
+        }
+    }
+
+    /// The rules of a kind that we know.
+    fn validate_as<T: Spec>(&self, old: Option<&AnyResource>, errors: &mut FieldErrors) {
+        let old = old.and_then(|old| old.to_typed::<T>().ok());
+        match self.to_typed::<T>() {
+            Ok(typed) => T::validate(&typed, old.as_ref(), errors),
+            Err(error) => errors.add("spec", "", error.cause.to_string()),
+        }
+    }
+
+    fn from_read(kind: Kind, read: Read) -> AnyResource {
+        let Read { metadata, spec, status, mut extra } = read;
+        extra.shift_remove("kind");
+        extra.shift_remove("apiVersion");
+        let spec = spec.unwrap_or_else(|| Value::Object(Extra::new()));
+        AnyResource { kind, metadata, spec, status, extra }
+    }
 }

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn large_counters_stay_exact() {
-        let sequence: u64 = 17_952_737_577_463_717_26;
+        let sequence: u64 = 1_795_273_757_746_371_726;
         assert_eq!(text(&decode::<serde_json::Value>(b"18446744073709551615").unwrap()), {
             "18446744073709551615"
         });

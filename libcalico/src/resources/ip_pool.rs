@@ -187,8 +187,9 @@ impl Spec for IpPoolSpec {
     type Status = IpPoolStatus;
 
     fn default_on_write(pool: &mut IpPool) {
+        // Host bits stay, for validation to refuse.
         if let Some(net) = pool.spec.net() {
-            pool.spec.cidr = net.trunc().to_string();
+            pool.spec.cidr = net.to_string();
         }
         pool.spec.fill_defaults();
     }

@@ -157,6 +157,24 @@ pub(crate) fn validate_labels(
     }
 }
 
+/// The most bytes that the annotations of an object may have together.
+const MAX_ANNOTATIONS: usize = 256 * 1024;
+
+/// Notes what is wrong with annotations.
+pub(crate) fn validate_annotations(
+    annotations: &StringMap,
+    errors: &mut super::validation::FieldErrors,
+) {
+    let field = "Metadata.Annotations";
+    for key in annotations.keys() {
+        let reason = "the key must be a name of at most 63 letters, digits, '-', '_' and '.', with \
+                      an optional DNS prefix and '/'";
+        errors.check(is_qualified_name(&key.to_lowercase()), field, key, reason);
+    }
+    let size: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    errors.check(size <= MAX_ANNOTATIONS, field, size, "at most 262144 bytes together");
+}
+
 /// `name` or `prefix/name`, as Kubernetes has it for the keys of labels and annotations.
 pub(crate) fn is_qualified_name(key: &str) -> bool {
     match key.split_once('/') {

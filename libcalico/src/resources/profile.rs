@@ -70,6 +70,9 @@ impl Spec for ProfileSpec {
     type Status = Extra;
 
     fn validate(new: &Profile, _old: Option<&Profile>, errors: &mut FieldErrors) {
+        let name = &new.metadata.name;
+        let reason = "this profile is built in and cannot be written";
+        errors.check(name != DEFAULT_ALLOW, "Metadata.Name", name, reason);
         super::metadata::validate_labels("LabelsToApply", &new.spec.labels_to_apply, errors);
     }
 }

@@ -171,7 +171,7 @@ pub(crate) fn describe_key(key: &Key) -> String {
         Key::Resource { kind, namespace, name } => {
             describe(*kind, namespace.as_deref().unwrap_or_default(), name)
         }
-        other => format!("{other:?}"),
+        other => other.path().unwrap_or_else(|_| format!("{other:?}")),
     }
 }
 

@@ -1,0 +1,182 @@
+//! What a datastore must hold before anything works (`reference/datamodel.md` section 12):
+//! ClusterInformation and the tiers; for the embedded store also this node and a default pool of
+//! each family.
+//!
+//! [`queries`], [`Present`] and [`plan`] are pure, so that a caller can put them into a read and a
+//! commit of its own. [`ensure_initialised`] and [`bootstrap_local`] are thin shells around them:
+//! one read when nothing is missing, and one commit, all or nothing, when something is.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::client::{ClientError, decode_document, prepare_create, prepare_update};
+use crate::resources::{
+    ClusterInformation, ClusterInformationSpec, IpPool, IpPoolSpec, Kind, Node, NodeSpec, tier,
+};
+use crate::store::{Change, Committed, Document, Key, Prefix, Query, Store};
+
+/// The name of the default IPv4 pool, as upstream's node agent names it.
+pub const IPV4_POOL: &str = "default-ipv4-ippool";
+
+/// The name of the default IPv6 pool.
+pub const IPV6_POOL: &str = "default-ipv6-ippool";
+
+/// How often a commit that somebody else's crossed is planned again.
+const ATTEMPTS: usize = 10;
+
+/// What the embedded store of one host begins with, beside what every store does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// This node.
+    pub node_name: String,
+    /// The range of the default IPv4 pool; `None` for no such pool.
+    pub ipv4_pool: Option<Ipv4Net>,
+    /// The range of the default IPv6 pool; `None` for no such pool.
+    pub ipv6_pool: Option<Ipv6Net>,
+}
+
+/// What is there already.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Present {
+    /// The cluster's information.
+    pub cluster: Option<ClusterInformation>,
+    /// The names of the tiers.
+    pub tiers: BTreeSet<String>,
+    /// Whether there is any pool.
+    pub any_pool: bool,
+    /// Whether this node is there.
+    pub node: bool,
+}
+
+/// What to read for [`Present::from_results`]; `node_name` is empty where no node is wanted.
+pub fn queries(node_name: &str) -> Vec<Query> {
+    let mut queries = vec![
+        Query::Key(Key::global(Kind::ClusterInformation, "default")),
+        Query::Keys(Prefix::kind(Kind::Tier)),
+        Query::Keys(Prefix::kind(Kind::IpPool)),
+    ];
+    if !node_name.is_empty() {
+        queries.push(Query::Key(Key::global(Kind::Node, node_name)));
+    }
+    queries
+}
+
+impl Present {
+    /// The answers to [`queries`], in their order.
+    pub fn from_results(results: &[Vec<Document>]) -> Result<Present, ClientError> {
+        let answer = |at: usize| results.get(at).map(Vec::as_slice).unwrap_or_default();
+        let tiers = answer(1).iter().filter_map(|document| match &document.key {
+            Key::Resource { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        Ok(Present {
+            cluster: answer(0).first().map(decode_document).transpose()?,
+            tiers: tiers.collect(),
+            any_pool: !answer(2).is_empty(),
+            node: !answer(3).is_empty(),
+        })
+    }
+}
+
+/// The changes that bring in what is missing; none when nothing is.
+///
+/// Default pools are only made in a fresh store, together with ClusterInformation: who deletes
+/// one later doesn't want it back.
+pub fn plan(
+    present: &Present,
+    bootstrap: Option<&Bootstrap>,
+    now: OffsetDateTime,
+    mut new_uuid: impl FnMut() -> Uuid,
+) -> Result<Vec<Change>, ClientError> {
+    let mut changes = Vec::new();
+    match &present.cluster {
+        None => {
+            let spec = ClusterInformationSpec {
+                cluster_guid: new_uuid().simple().to_string(),
+                datastore_ready: Some(true),
+                ..ClusterInformationSpec::default()
+            };
+            let mut cluster = ClusterInformation::new("default", spec);
+            changes.push(prepare_create(&mut cluster, now, new_uuid())?);
+        }
+        Some(cluster) => {
+            let mut filled = cluster.clone();
+            if filled.spec.cluster_guid.is_empty() {
+                filled.spec.cluster_guid = new_uuid().simple().to_string();
+            }
+            // An explicit false is a lock, and stays.
+            filled.spec.datastore_ready.get_or_insert(true);
+            if filled != *cluster {
+                changes.push(prepare_update(&mut filled, Some(cluster))?);
+            }
+        }
+    }
+    for mut tier in tier::built_in().filter(|tier| !present.tiers.contains(&tier.metadata.name)) {
+        changes.push(prepare_create(&mut tier, now, new_uuid())?);
+    }
+    let Some(bootstrap) = bootstrap else { return Ok(changes) };
+    if !present.node {
+        let mut node = Node::new(&bootstrap.node_name, NodeSpec::default());
+        changes.push(prepare_create(&mut node, now, new_uuid())?);
+    }
+    if present.cluster.is_none() && !present.any_pool {
+        for mut pool in default_pools(bootstrap) {
+            changes.push(prepare_create(&mut pool, now, new_uuid())?);
+        }
+    }
+    Ok(changes)
+}
+
+/// The default pools. What leaves an IPv4 pool gets the node's address, as pods have private ones;
+/// IPv6 is left as it is, as upstream does.
+fn default_pools(bootstrap: &Bootstrap) -> impl Iterator<Item = IpPool> {
+    let pool = |name: &str, net: IpNet, nat_outgoing: bool| {
+        let spec = IpPoolSpec { cidr: net.to_string(), nat_outgoing, ..IpPoolSpec::default() };
+        IpPool::new(name, spec)
+    };
+    let v4 = bootstrap.ipv4_pool.map(|net| pool(IPV4_POOL, net.into(), true));
+    let v6 = bootstrap.ipv6_pool.map(|net| pool(IPV6_POOL, net.into(), false));
+    v4.into_iter().chain(v6)
+}
+
+/// Sees to it that ClusterInformation and the tiers are there.
+pub async fn ensure_initialised(store: &dyn Store, deadline: Instant) -> Result<(), ClientError> {
+    run(store, None, deadline).await
+}
+
+/// Sees to it that an embedded store holds all that a host needs. Many processes may do so at
+/// once: one of them writes, the others find it done.
+pub async fn bootstrap_local(
+    store: &dyn Store,
+    bootstrap: &Bootstrap,
+    deadline: Instant,
+) -> Result<(), ClientError> {
+    run(store, Some(bootstrap), deadline).await
+}
+
+async fn run(
+    store: &dyn Store,
+    bootstrap: Option<&Bootstrap>,
+    deadline: Instant,
+) -> Result<(), ClientError> {
+    let node_name = bootstrap.map_or("", |bootstrap| bootstrap.node_name.as_str());
+    for _ in 0..ATTEMPTS {
+        let snapshot = store.read(&queries(node_name), deadline).await?;
+        let present = Present::from_results(&snapshot.results)?;
+        let changes = plan(&present, bootstrap, OffsetDateTime::now_utc(), Uuid::new_v4)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if let Committed::Done(_) = store.commit(&changes, deadline).await? {
+            return Ok(());
+        }
+    }
+    Err(ClientError::Conflict { id: "ClusterInformation(default)".to_owned() })
+}
