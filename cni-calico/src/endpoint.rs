@@ -237,15 +237,19 @@ pub fn create_profile(identity: &Identity, now: OffsetDateTime) -> Result<Change
 
 fn create<T: Object>(mut object: T, now: OffsetDateTime) -> Result<Change, ValidationError> {
     libcalico::client::prepare_create(&mut object, now, Uuid::new_v4())
-        .map(|(key, value)| Change::create(key, value))
 }
 
 fn update(
     mut endpoint: WorkloadEndpoint,
     previous: &Stored,
 ) -> Result<Change, ValidationError> {
+    // Written by hand, perhaps; an update insists on both.
+    let metadata = &mut endpoint.metadata;
+    if metadata.uid.is_empty() {
+        metadata.uid = Uuid::new_v4().to_string();
+    }
+    metadata.creation_timestamp.get_or_insert_with(OffsetDateTime::now_utc);
     libcalico::client::prepare_update(&mut endpoint, Some(&previous.endpoint))
-        .map(|(key, value)| Change::update(key, previous.document.revision, value))
 }
 
 /// The addresses of a stored endpoint.

@@ -138,6 +138,11 @@ pub fn ensure_ready(answer: &[Document], store: &dyn Store) -> Result<(), cni::E
 }
 
 impl Datastore {
+    /// Whether this is an embedded store that nobody has set up: it holds nothing.
+    pub fn is_fresh(&self, cluster: &[Document]) -> bool {
+        self.bootstrap.is_some() && cluster.is_empty()
+    }
+
     /// Sets up an embedded store that is fresh, or knows another name of this node; does nothing to
     /// any other store. True if something was written, so that what was read is read again.
     pub async fn bootstrap(

@@ -10,6 +10,7 @@
 //! | [`request`] | from the configuration to a request for addresses |
 //! | [`add`], [`del`], [`check`], [`gc`], [`status`] | a module a verb |
 //! | [`fault`] | from errors of the store and of IPAM to CNI's error codes |
+//! | [`lock`] | the queue of this node's allocations |
 //! | [`log`] | where the log goes |
 //! | [`run`](mod@run) | one verb in a runtime, under a deadline |
 
@@ -21,6 +22,7 @@ pub mod del;
 pub mod fault;
 pub mod gc;
 pub mod identity;
+pub mod lock;
 pub mod log;
 pub mod node;
 pub mod plugin;

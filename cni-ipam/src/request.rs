@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use cni::code;
 use libcalico::ipam::{AssignIp, AutoAssign, IntendedUse, PoolRef};
 use libcalico::resources::time::go_timestamp;
+use libcalico::store::Query;
 use time::OffsetDateTime;
 
 use crate::conf::{self, NetConf};
@@ -16,6 +17,24 @@ pub enum Addresses {
     Any(AutoAssign),
     /// This one: `IP=` in `CNI_ARGS`.
     This(AssignIp),
+}
+
+impl Addresses {
+    /// What IPAM reads first.
+    pub fn queries(&self) -> Vec<Query> {
+        match self {
+            Addresses::Any(request) => request.queries(),
+            Addresses::This(request) => request.queries(),
+        }
+    }
+
+    /// The same request, which answers the addresses that the handle has already, or doesn't.
+    pub fn reusing(&self, reuse: bool) -> Addresses {
+        match self {
+            Addresses::Any(request) => Addresses::Any(AutoAssign { reuse, ..request.clone() }),
+            Addresses::This(request) => Addresses::This(request.clone()),
+        }
+    }
 }
 
 /// Reads what is asked for.

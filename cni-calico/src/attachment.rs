@@ -1,0 +1,95 @@
+//! What a request is about, once everything in it is known to be possible: validated before
+//! anything is touched.
+
+use cni::{Error, Request, code};
+use cni_ipam::identity::Identity;
+use cni_ipam::node;
+use libcalico::names;
+use netutils::Device;
+
+use crate::conf::{Conf, DeviceType};
+use crate::endpoint::EndpointId;
+use crate::host_link::HostLink;
+use crate::labels::{self, MesosLabels};
+
+/// The IPAM plugin whose verbs are called in our own process.
+pub const OWN_IPAM: &str = "calico-ipam";
+
+/// A container's interface on this node.
+pub struct Attachment {
+    /// The configuration.
+    pub conf: Conf,
+    /// Whose interface it is.
+    pub identity: Identity,
+    /// Its endpoint in the store.
+    pub endpoint: EndpointId,
+    /// The host's end.
+    pub host_link: HostLink,
+    /// The endpoint's labels beside those that all have.
+    pub labels: Vec<(String, String)>,
+}
+
+impl Attachment {
+    /// Reads what every verb needs.
+    pub fn of(conf: Conf, request: &Request) -> Result<Attachment, Error> {
+        let node = node::name(&conf.shared)?;
+        let identity = Identity::of(request, &node);
+        let MesosLabels { labels, namespace } = match identity.pod() {
+            Some(_) => MesosLabels::default(),
+            None => labels::mesos_labels(&conf.own.args),
+        };
+        let endpoint = EndpointId::of(&identity, namespace)?;
+        let prefixes = std::env::var("FELIX_INTERFACEPREFIX").unwrap_or_default();
+        let host_link = HostLink::of(&identity, &prefixes)?;
+        Ok(Attachment { conf, identity, endpoint, host_link, labels })
+    }
+
+    /// Refuses what ADD could not carry through: upstream finds out when the interface is there.
+    pub fn check_add(&self) -> Result<(), Error> {
+        let invalid = |message: String| Err(Error::new(code::INVALID_CONFIG, message));
+        let network = &self.identity.network;
+        if self.makes_profile() && !names::is_valid_name(network) {
+            return invalid(format!(
+                "name \"{network}\" can't be the name of a Profile, which the network gets without \
+                 \"policy\": use lower-case letters, digits, '-' and '.'"
+            ));
+        }
+        if self.identity.pod().is_some() {
+            if !self.makes_profile() {
+                return Err(Error::new(
+                    code::UNSUPPORTED_FIELD,
+                    "policy.type is \"k8s\", which needs the Kubernetes API, and that is not \
+                     supported yet: leave \"policy\" out, and pods get the network's own profile",
+                ));
+            }
+        } else if self.conf.own.feature_control.ip_addrs_no_ipam {
+            return Err(Error::new(
+                code::UNSUPPORTED_FIELD,
+                "feature_control.ip_addrs_no_ipam is true, which only means something for pods of \
+                 Kubernetes: leave it out",
+            ));
+        }
+        if self.conf.shared.ipam.kind.is_empty() {
+            return invalid("ipam.type is missing: write \"calico-ipam\"".into());
+        }
+        Ok(())
+    }
+
+    /// Whether the network has a profile of its own.
+    pub fn makes_profile(&self) -> bool {
+        self.conf.shared.policy.kind.is_empty()
+    }
+
+    /// Whether addresses come from our own IPAM, in our own process.
+    pub fn has_own_ipam(&self) -> bool {
+        self.conf.shared.ipam.kind == OWN_IPAM
+    }
+
+    /// What the pair is made of.
+    pub fn device(&self) -> Result<Device, Error> {
+        Ok(match self.conf.device_type()? {
+            DeviceType::Veth => Device::Veth,
+            DeviceType::Netkit => Device::Netkit,
+        })
+    }
+}

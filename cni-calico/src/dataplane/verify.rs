@@ -1,0 +1,229 @@
+//! CHECK of the kernel's part (`reference/cni-plugin.md` section 5.8). What later plugins of a chain
+//! add is none of our business; what ADD made must still be there.
+
+use std::net::IpAddr;
+
+use cni::{Error, code};
+use ipnet::IpNet;
+use netutils::{Link, Mac, NetlinkError, RouteFilter, sysctl};
+
+use super::{GATEWAY_V4, HOST_MAC, Sockets, fault, gateway_v6};
+
+/// The container's interface is missing, down, or not as it was made.
+pub const CONTAINER_LINK: u32 = code::CHECK + 1;
+/// An address is missing in the container.
+pub const ADDRESS: u32 = code::CHECK + 2;
+/// A route or the neighbour of the next hop is missing in the container.
+pub const ROUTE: u32 = code::CHECK + 3;
+/// The host's end is missing, down, or belongs to another container.
+pub const HOST_LINK: u32 = code::CHECK + 4;
+/// The host doesn't route an address to the container.
+pub const HOST_ROUTE: u32 = code::CHECK + 5;
+/// A kernel setting was changed.
+pub const SETTING: u32 = code::CHECK + 6;
+
+/// What ADD made.
+pub struct Expected<'a> {
+    /// The interface in the container.
+    pub ifname: &'a str,
+    /// Its MAC, where it is known.
+    pub mac: Option<Mac>,
+    /// Its MTU, where one was configured.
+    pub mtu: Option<u32>,
+    /// Its addresses.
+    pub addresses: &'a [IpAddr],
+    /// The host's end.
+    pub host_link: &'a str,
+}
+
+impl Sockets {
+    /// Everything that is not as ADD made it.
+    pub async fn verify(&self, expected: &Expected<'_>) -> Result<Vec<Error>, Error> {
+        let mut findings = Vec::new();
+        let found = self.verify_all(expected, &mut findings).await;
+        found.map_err(|error| fault(&error))?;
+        Ok(findings)
+    }
+
+    async fn verify_all(
+        &self,
+        expected: &Expected<'_>,
+        findings: &mut Vec<Error>,
+    ) -> Result<(), NetlinkError> {
+        let Expected { ifname, host_link, .. } = *expected;
+        let shown = self.netns.path().display();
+        let container = self.container.link(ifname).await?;
+        match &container {
+            None => findings.push(Error::new(
+                CONTAINER_LINK,
+                format!("interface {ifname} is missing in {shown}: restart the container"),
+            )),
+            Some(link) => {
+                self.verify_container_link(expected, link, findings);
+                self.verify_addresses(expected, link, findings).await?;
+                self.verify_routes(expected, link, findings).await?;
+            }
+        }
+        let Some(host) = self.host.link(host_link).await? else {
+            findings.push(Error::new(
+                HOST_LINK,
+                format!("the host's interface {host_link} is missing: restart the container"),
+            ));
+            return Ok(());
+        };
+        self.verify_host_link(&host, container.as_ref(), findings).await?;
+        self.verify_host_routes(expected, &host, findings).await?;
+        verify_settings(expected, findings);
+        Ok(())
+    }
+
+    fn verify_container_link(
+        &self,
+        expected: &Expected<'_>,
+        link: &Link,
+        findings: &mut Vec<Error>,
+    ) {
+        let mut finding = |message: String| findings.push(Error::new(CONTAINER_LINK, message));
+        let name = &link.name;
+        if !link.up {
+            finding(format!("interface {name} is down in the container: switch it on"));
+        }
+        if let (Some(mac), Some(there)) = (expected.mac, link.mac)
+            && mac != there
+        {
+            finding(format!("interface {name} of the container has MAC {there} instead of {mac}"));
+        }
+        if let Some(mtu) = expected.mtu
+            && mtu != link.mtu
+        {
+            let there = link.mtu;
+            finding(format!("interface {name} of the container has MTU {there} instead of {mtu}"));
+        }
+    }
+
+    async fn verify_addresses(
+        &self,
+        expected: &Expected<'_>,
+        link: &Link,
+        findings: &mut Vec<Error>,
+    ) -> Result<(), NetlinkError> {
+        let present = self.container.addresses(link.index).await?;
+        for address in expected.addresses {
+            let net = IpNet::from(*address);
+            if !present.iter().any(|there| there.net == net) {
+                findings.push(Error::new(
+                    ADDRESS,
+                    format!("address {net} is missing on {} in the container", link.name),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn verify_routes(
+        &self,
+        expected: &Expected<'_>,
+        link: &Link,
+        findings: &mut Vec<Error>,
+    ) -> Result<(), NetlinkError> {
+        let filter = RouteFilter { oif: Some(link.index), ..RouteFilter::default() };
+        let routes = self.container.routes(filter).await?;
+        let neighbours = self.container.neighbours(link.index).await?;
+        let gateways = [IpAddr::V4(GATEWAY_V4), IpAddr::V6(gateway_v6())];
+        for gateway in gateways {
+            if !expected.addresses.iter().any(|ip| ip.is_ipv4() == gateway.is_ipv4()) {
+                continue;
+            }
+            if !routes.iter().any(|route| route.gateway == Some(gateway)) {
+                findings.push(Error::new(
+                    ROUTE,
+                    format!("no route of {} leads to {gateway} in the container", link.name),
+                ));
+            }
+            let known = |neighbour: &&netutils::Neighbour| neighbour.ip == gateway;
+            // Without an entry of ours upstream's way still works, by asking; a wrong one doesn't.
+            if let Some(neighbour) = neighbours.iter().find(known)
+                && neighbour.mac.is_some_and(|mac| mac != HOST_MAC)
+            {
+                findings.push(Error::new(
+                    ROUTE,
+                    format!("{gateway} has another MAC than {HOST_MAC} in the container"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn verify_host_link(
+        &self,
+        host: &Link,
+        container: Option<&Link>,
+        findings: &mut Vec<Error>,
+    ) -> Result<(), NetlinkError> {
+        let name = &host.name;
+        let mut finding = |message: String| findings.push(Error::new(HOST_LINK, message));
+        if !host.up {
+            finding(format!("the host's interface {name} is down: `ip link set {name} up`"));
+        }
+        if host.mac != Some(HOST_MAC) {
+            tracing::warn!("{name} has another MAC than {HOST_MAC}");
+        }
+        if let Some(container) = container {
+            let id = self.host.netns_id_of(&self.netns).await?;
+            let is_peer = host.peer_index == Some(container.index)
+                && (host.peer_netns_id == id || host.peer_netns_id.is_none());
+            if !is_peer {
+                finding(format!(
+                    "the host's interface {name} is not the other end of {} in the container: \
+                     restart the container",
+                    container.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn verify_host_routes(
+        &self,
+        expected: &Expected<'_>,
+        host: &Link,
+        findings: &mut Vec<Error>,
+    ) -> Result<(), NetlinkError> {
+        for address in expected.addresses {
+            let dst = IpNet::from(*address);
+            let filter = RouteFilter { dst: Some(dst), ..RouteFilter::default() };
+            let routes = self.host.routes(filter).await?;
+            if !routes.iter().any(|route| route.oif == Some(host.index)) {
+                let name = &host.name;
+                findings.push(Error::new(
+                    HOST_ROUTE,
+                    format!("the host has no route for {dst} through {name}: `ip route add {dst} dev {name} scope link`"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The host's settings without which packets don't flow.
+fn verify_settings(expected: &Expected<'_>, findings: &mut Vec<Error>) {
+    let name = expected.host_link;
+    let mut settings = Vec::new();
+    if expected.addresses.iter().any(IpAddr::is_ipv4) {
+        settings.push(sysctl::ipv4_conf(name, "forwarding"));
+        settings.push(sysctl::ipv4_conf(name, "proxy_arp"));
+    }
+    if expected.addresses.iter().any(IpAddr::is_ipv6) {
+        settings.push(sysctl::ipv6_conf(name, "forwarding"));
+        settings.push(sysctl::ipv6_conf(name, "proxy_ndp"));
+    }
+    for setting in settings {
+        let value = sysctl::read(&setting);
+        if !value.as_deref().is_ok_and(|value| value == "1") {
+            findings.push(Error::new(
+                SETTING,
+                format!("/proc/sys/{setting} is not 1: `echo 1 > /proc/sys/{setting}`"),
+            ));
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! DEL: what ADD made goes away, whatever of it is still there (`reference/cni-plugin.md` section
+//! 5.2).
+//!
+//! The node's side comes first and depends on nobody: the link goes even when the nodename file is
+//! missing, the namespace is gone, or the store is locked or away. Only then the addresses are
+//! released: one that is given to somebody else must not be on a link any more. Errors are collected,
+//! and none keeps the rest from being done.
+
+use std::time::Duration;
+
+use cni::{Error, Request, code};
+use cni_ipam::datastore::{self, Datastore};
+use cni_ipam::identity::Identity;
+use cni_ipam::{fault, lock, node, run};
+use libcalico::store::StoreError;
+use netutils::{Link, Netlink, Netns, Removal};
+
+use crate::attachment::OWN_IPAM;
+use crate::conf::Conf;
+use crate::delegate::Delegate;
+use crate::endpoint::{EndpointId, Found};
+use crate::host_link::{HostLink, Owner};
+use crate::release::{Release, ReleaseError};
+use crate::{dataplane, labels, owed};
+
+/// How long the kernel may take to finish a removal that it has announced.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
+
+/// Takes the attachment back.
+pub async fn del(conf: Conf, request: &Request) -> Result<(), Error> {
+    tokio::select! {
+        outcome = detach(&conf, request) => outcome,
+        error = run::interrupted(run::ADD_LIMIT) => Err(error),
+    }
+}
+
+/// What is known of the attachment in the store.
+enum Store {
+    /// It was asked, and is ready.
+    Ready(Box<(Datastore, Found)>),
+    /// It can't be asked now.
+    Away(StoreError),
+    /// It won't do.
+    Refused(Error),
+}
+
+async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
+    let node = node::name(&conf.shared);
+    let identity = Identity::of(request, node.as_deref().unwrap_or_default());
+    let namespace = match identity.pod() {
+        Some(_) => None,
+        None => labels::mesos_labels(&conf.own.args).namespace,
+    };
+    // Identifiers that make no name were refused by ADD, so there is no endpoint.
+    let endpoint = EndpointId::of(&identity, namespace).ok();
+    let own_ipam = conf.shared.ipam.kind == OWN_IPAM;
+    let release = Release { identity: &identity, endpoint: endpoint.as_ref(), own_ipam };
+    let prefixes = std::env::var("FELIX_INTERFACEPREFIX").unwrap_or_default();
+    let host_link = HostLink::of(&identity, &prefixes)?;
+
+    let asked = async {
+        match &node {
+            Ok(node) => ask(conf, node, &release).await,
+            Err(error) => Store::Refused(error.clone()),
+        }
+    };
+    let local = Local { host_link: &host_link, ifname: &identity.ifname };
+    let (store, host) = tokio::join!(asked, local.remove_marked(request));
+    let mut errors = Vec::new();
+    let mut removals = Vec::new();
+    match host {
+        Ok((host, marked)) => {
+            removals.extend(marked);
+            let claim = match &store {
+                Store::Ready(ready) => match &ready.1.mine {
+                    None => Claim::Nobody,
+                    Some(mine) if release.endpoint.is_some_and(|id| id.owns(&mine.endpoint)) => {
+                        Claim::Ours(&mine.endpoint.spec.interface_name)
+                    }
+                    Some(_) => Claim::Another,
+                },
+                // The name of a container's link is made of its id; that of a pod's is shared by
+                // all its sandboxes.
+                _ if identity.pod().is_none() => Claim::Nobody,
+                _ => Claim::Another,
+            };
+            match local.remove_unmarked(&host, request, claim).await {
+                Ok(unmarked) => removals.extend(unmarked),
+                Err(error) => errors.push(error),
+            }
+        }
+        Err(error) => errors.push(error),
+    }
+    if errors.is_empty() {
+        let delegated = match own_ipam || conf.shared.ipam.kind.is_empty() {
+            true => Ok(()),
+            false => match Delegate::find(request) {
+                Ok(delegate) => delegate.del().await,
+                Err(error) => Err(error),
+            },
+        };
+        errors.extend(delegated.err());
+        errors.extend(take_back(&release, conf, store).await.err());
+    }
+    let finished = async {
+        for removal in removals {
+            removal.completed().await.map_err(|error| dataplane::fault(&error))?;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(REMOVAL_LIMIT, finished).await {
+        Ok(outcome) => errors.extend(outcome.err()),
+        Err(_) => tracing::warn!("the kernel is still busy with the removed link"),
+    }
+    first(errors)
+}
+
+/// Asks the store for the endpoint, if it is ready.
+async fn ask(conf: &Conf, node: &str, release: &Release<'_>) -> Store {
+    let datastore = match datastore::open(&conf.shared, node) {
+        Ok(datastore) => datastore,
+        Err(error) => return Store::Refused(error),
+    };
+    let mut queries = vec![datastore::readiness_query()];
+    queries.extend(release.query());
+    let deadline = run::deadline(run::DEL_STORE_LIMIT);
+    let mut results = match datastore.store.read(&queries, deadline).await {
+        Ok(snapshot) => snapshot.results.into_iter(),
+        Err(error) if fault::is_unreachable(&error) => return Store::Away(error),
+        Err(error) => return Store::Refused(fault::store(&error)),
+    };
+    let cluster = results.next().unwrap_or_default();
+    if datastore.is_fresh(&cluster) {
+        return Store::Ready(Box::new((datastore, Found::default())));
+    }
+    if let Err(error) = datastore::ensure_ready(&cluster, &*datastore.store) {
+        return Store::Refused(error);
+    }
+    match release.find(&results.next().unwrap_or_default()) {
+        Ok(found) => Store::Ready(Box::new((datastore, found))),
+        Err(error) => Store::Refused(fault::damaged(&error)),
+    }
+}
+
+/// The store's part; a note if the store is away.
+async fn take_back(release: &Release<'_>, conf: &Conf, store: Store) -> Result<(), Error> {
+    let away = match store {
+        Store::Refused(error) => return Err(error),
+        Store::Away(error) => error,
+        Store::Ready(ready) => {
+            let (datastore, found) = *ready;
+            let _lock = lock::acquire(&conf.shared.ipam_lock_file).await;
+            let deadline = run::deadline(run::DEL_STORE_LIMIT);
+            match release.carry_out(&*datastore.store, found, deadline).await {
+                Ok(()) => {
+                    let Identity { network, node, .. } = release.identity;
+                    owed::settle(network, node, &datastore).await;
+                    return Ok(());
+                }
+                Err(ReleaseError::Store(error)) if fault::is_unreachable(&error) => error,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    owed::leave(release.identity, release.own_ipam).map_err(|error| {
+        Error::new(
+            code::TRY_AGAIN_LATER,
+            format!("{away}; and no note of what is still to be released could be left: {error}"),
+        )
+    })?;
+    tracing::warn!(
+        "the container's interface is gone; its endpoint and addresses are released when the \
+         datastore is back: {away}"
+    );
+    Ok(())
+}
+
+/// Who has a link that nobody marked, going by its name.
+#[derive(Clone, Copy)]
+enum Claim<'a> {
+    /// This attachment: its endpoint names the link so.
+    Ours(&'a str),
+    /// The endpoint is another sandbox's of the same pod, or can't be known.
+    Another,
+    /// There is no endpoint.
+    Nobody,
+}
+
+/// The node's side.
+struct Local<'a> {
+    host_link: &'a HostLink,
+    ifname: &'a str,
+}
+
+impl Local<'_> {
+    /// Removes the links that are marked as this attachment's. Needs nothing but the kernel.
+    async fn remove_marked(&self, request: &Request) -> Result<(Netlink, Vec<Removal>), Error> {
+        let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
+        let mut removals = Vec::new();
+        let mut links = self.host_link.find(&host, None).await?;
+        links.extend(self.peer_of_container(&host, request).await?);
+        links.dedup_by_key(|link| link.index);
+        for link in links {
+            if self.host_link.owner(&link) == Owner::Ours {
+                removals.extend(dataplane::remove(&host, link.index).await?);
+            }
+        }
+        Ok((host, removals))
+    }
+
+    /// Removes links that nobody marked: of upstream's making, or of an ADD that was killed before
+    /// it marked its link. They must be known otherwise to be this attachment's.
+    async fn remove_unmarked(
+        &self,
+        host: &Netlink,
+        request: &Request,
+        claim: Claim<'_>,
+    ) -> Result<Vec<Removal>, Error> {
+        let name = match claim {
+            Claim::Ours(name) => Some(name),
+            Claim::Another | Claim::Nobody => None,
+        };
+        let peer = self.peer_of_container(host, request).await?;
+        let mut removals = Vec::new();
+        for link in self.host_link.find(host, name).await? {
+            if self.host_link.owner(&link) != Owner::Unknown {
+                continue;
+            }
+            let is_peer = peer.as_ref().is_some_and(|peer| peer.index == link.index);
+            let is_named = !matches!(claim, Claim::Another);
+            if is_peer || is_named {
+                removals.extend(dataplane::remove(host, link.index).await?);
+            }
+        }
+        Ok(removals)
+    }
+
+    /// The host's end of the container's interface, if the namespace is still there.
+    async fn peer_of_container(
+        &self,
+        host: &Netlink,
+        request: &Request,
+    ) -> Result<Option<Link>, Error> {
+        let Some(netns) = request.netns.as_deref().and_then(|path| Netns::open(path).ok()) else {
+            return Ok(None);
+        };
+        if netns.is_same(host.netns()) {
+            return Ok(None);
+        }
+        let Ok(container) = Netlink::open_in(&netns) else { return Ok(None) };
+        let link = container.link(self.ifname).await.map_err(|error| dataplane::fault(&error))?;
+        let Some(peer) = link.and_then(|link| link.peer_index) else { return Ok(None) };
+        let peer = host.link_by_index(peer).await.map_err(|error| dataplane::fault(&error))?;
+        let id = host.netns_id_of(&netns).await.map_err(|error| dataplane::fault(&error))?;
+        // An index says nothing without its namespace: the peer could be in a third one.
+        Ok(peer.filter(|peer| peer.peer_netns_id.is_some() && peer.peer_netns_id == id))
+    }
+}
+
+/// The first error; the others are its details.
+fn first(errors: Vec<Error>) -> Result<(), Error> {
+    let mut errors = errors.into_iter();
+    let Some(first) = errors.next() else { return Ok(()) };
+    let others: Vec<String> = errors.map(|error| error.msg).collect();
+    match others.is_empty() {
+        true => Err(first),
+        false => Err(first.details(others.join("; "))),
+    }
+}

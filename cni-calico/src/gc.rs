@@ -1,0 +1,165 @@
+//! GC: what the network still has of containers that are gone (`reference/cni-plugin.md` section
+//! 5.9). Goes on past errors and reports them together.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use cni::{Attachment, Error, Request, code};
+use cni_ipam::datastore::{self, Datastore};
+use cni_ipam::identity::{Identity, Workload};
+use cni_ipam::{fault, gc as ipam_gc, lock, node, run};
+use libcalico::resources::{Kind, Object, WorkloadEndpoint};
+use libcalico::store::{Prefix, Query};
+use netutils::Netlink;
+
+use crate::attachment::OWN_IPAM;
+use crate::conf::Conf;
+use crate::delegate::Delegate;
+use crate::endpoint::{EndpointId, Found, Stored};
+use crate::host_link::{self, Marked};
+use crate::release::Release;
+use crate::{dataplane, owed};
+
+/// Removes what is in no valid attachment.
+pub async fn gc(conf: Conf, request: &Request) -> Result<(), Error> {
+    let node = node::name(&conf.shared)?;
+    let valid = Valid(request.config.valid_attachments()?);
+    let network = &request.config.name;
+    let mut problems = Vec::new();
+    if let Err(error) = links(network, &valid, &mut problems).await {
+        problems.push(error.msg);
+    }
+    let datastore = datastore::open(&conf.shared, &node)?;
+    let own_ipam = conf.shared.ipam.kind == OWN_IPAM;
+    let work = Gc { network, node: &node, valid: &valid, own_ipam, datastore: &datastore };
+    if let Err(error) = work.store(&conf, &mut problems).await {
+        problems.push(error.msg);
+    }
+    if !own_ipam && !conf.shared.ipam.kind.is_empty() {
+        problems.extend(Delegate::find(request)?.gc().await.err().map(|error| error.msg));
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Error::new(
+            code::GC,
+            format!("{} things of network {network} could not be removed", problems.len()),
+        )
+        .details(problems.join("; "))),
+    }
+}
+
+/// The attachments that stay.
+struct Valid(Vec<Attachment>);
+
+impl Valid {
+    fn has(&self, container_id: &str, ifname: Option<&str>) -> bool {
+        self.0.iter().any(|valid| {
+            valid.container_id == container_id && ifname.is_none_or(|name| valid.ifname == name)
+        })
+    }
+
+    fn containers(&self) -> BTreeSet<String> {
+        self.0.iter().map(|valid| valid.container_id.clone()).collect()
+    }
+}
+
+/// Removes the links that are marked as this network's and not valid.
+async fn links(network: &str, valid: &Valid, problems: &mut Vec<String>) -> Result<(), Error> {
+    let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
+    for link in host.links().await.map_err(|error| dataplane::fault(&error))? {
+        let Some(Marked { network: of, container_id, ifname }) = host_link::marked(&link) else {
+            continue;
+        };
+        if of != network || valid.has(container_id, Some(ifname)) {
+            continue;
+        }
+        match dataplane::remove(&host, link.index).await {
+            Ok(_) => tracing::info!(link = link.name, "removed the link of a container that is gone"),
+            Err(error) => problems.push(format!("{}: {}", link.name, error.msg)),
+        }
+    }
+    Ok(())
+}
+
+struct Gc<'a> {
+    network: &'a str,
+    node: &'a str,
+    valid: &'a Valid,
+    own_ipam: bool,
+    datastore: &'a Datastore,
+}
+
+impl Gc<'_> {
+    async fn store(&self, conf: &Conf, problems: &mut Vec<String>) -> Result<(), Error> {
+        let deadline = run::deadline(run::ADD_LIMIT);
+        let store = &*self.datastore.store;
+        let endpoints = Query::Prefix(Prefix::kind(Kind::WorkloadEndpoint));
+        let queries = [datastore::readiness_query(), endpoints];
+        let snapshot =
+            store.read(&queries, deadline).await.map_err(|error| fault::store(&error))?;
+        let mut results = snapshot.results.into_iter();
+        let cluster = results.next().unwrap_or_default();
+        if self.datastore.is_fresh(&cluster) {
+            return Ok(());
+        }
+        datastore::ensure_ready(&cluster, store)?;
+        let _lock = lock::acquire(&conf.shared.ipam_lock_file).await;
+        owed::settle(self.network, self.node, self.datastore).await;
+        for document in results.next().unwrap_or_default() {
+            // What can't be read is nobody's that we could name.
+            let Ok(endpoint) = WorkloadEndpoint::decode(&document) else { continue };
+            if !self.is_stale(&endpoint) {
+                continue;
+            }
+            let name = endpoint.metadata.name.clone();
+            if let Err(error) = self.release(Stored { endpoint, document }, deadline).await {
+                problems.push(format!("WorkloadEndpoint {name}: {}", error.msg));
+            }
+        }
+        if self.own_ipam {
+            let containers = self.valid.containers();
+            problems.extend(
+                ipam_gc::collect(store, self.network, self.node, &containers, deadline).await?,
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether an endpoint is this network's, on this node, and of no valid attachment.
+    fn is_stale(&self, endpoint: &WorkloadEndpoint) -> bool {
+        let spec = &endpoint.spec;
+        let is_pod = spec.orchestrator == "k8s";
+        // A pod's endpoint keeps its name when a later sandbox calls the interface otherwise.
+        let ifname = Some(spec.endpoint.as_str()).filter(|_| !is_pod);
+        spec.node == self.node
+            && (is_pod || spec.orchestrator == "cni")
+            && spec.profiles.iter().any(|profile| profile == self.network)
+            && !spec.container_id.is_empty()
+            && !self.valid.has(&spec.container_id, ifname)
+    }
+
+    async fn release(&self, stored: Stored, deadline: Instant) -> Result<(), Error> {
+        let spec = &stored.endpoint.spec;
+        let namespace = stored.endpoint.metadata.namespace.clone();
+        let identity = Identity {
+            workload: match spec.orchestrator.as_str() {
+                "k8s" => {
+                    Workload::Pod { namespace: namespace.clone(), name: spec.pod.clone() }
+                }
+                _ => Workload::Container { namespace: namespace.clone() },
+            },
+            container_id: spec.container_id.clone(),
+            ifname: spec.endpoint.clone(),
+            node: self.node.into(),
+            network: self.network.into(),
+        };
+        let endpoint = EndpointId::of(&identity, None)?;
+        let release = Release {
+            identity: &identity,
+            endpoint: Some(&endpoint),
+            own_ipam: self.own_ipam,
+        };
+        let found = Found { mine: Some(stored), siblings: Vec::new() };
+        release.carry_out(&*self.datastore.store, found, deadline).await.map_err(Error::from)
+    }
+}

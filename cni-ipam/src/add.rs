@@ -1,0 +1,114 @@
+//! ADD of the IPAM plugin: addresses for a container (`reference/ipam.md` section 14.3).
+
+use std::time::Instant;
+
+use cni::{AddResult, Error, IpConfig, Request, Route};
+use ipnet::IpNet;
+use libcalico::ipam::{Allocator, Assigned, Companion, IpamError};
+use libcalico::resources::Kind;
+use libcalico::store::{Key, Query, Snapshot, Store};
+use time::OffsetDateTime;
+
+use crate::conf::NetConf;
+use crate::datastore::{self, Datastore};
+use crate::identity::Identity;
+use crate::request::{self, Addresses};
+use crate::{fault, lock, node, run};
+
+/// Assigns what the configuration and `CNI_ARGS` ask for.
+pub async fn add(conf: &NetConf, request: &Request) -> Result<AddResult, Error> {
+    let node = node::name(conf)?;
+    let identity = Identity::of(request, &node);
+    let wanted =
+        request::addresses(conf, &request.args, &identity, OffsetDateTime::now_utc())?;
+    let datastore = datastore::open(conf, &node)?;
+    let _lock = lock::acquire(&conf.ipam_lock_file).await;
+    let deadline = run::deadline(run::STORE_LIMIT);
+    // COMPAT: whether the datastore is ready is the network plugin's question.
+    let prefetched = read(&datastore, &node, Vec::new(), Some(&wanted), deadline).await?.ipam;
+    let assigned = assign(&*datastore.store, &wanted, Some(prefetched), None, deadline)
+        .await
+        .map_err(|error| fault::ipam(&error))?;
+    let mut result = AddResult::default();
+    for address in &assigned {
+        let net = with_prefix(address);
+        result.ips.push(IpConfig::new(net));
+        result.routes.push(Route::to(net));
+    }
+    Ok(result)
+}
+
+/// The address with the prefix length that IPAM answers: of the block, or of a requested address
+/// the whole.
+pub fn with_prefix(assigned: &Assigned) -> IpNet {
+    IpNet::new(assigned.address, assigned.prefix_len).unwrap_or_else(|_| assigned.address.into())
+}
+
+/// What was read for an ADD, all at one revision.
+pub struct Read {
+    /// Whether the cluster is ready: see [`datastore::ensure_ready`].
+    pub cluster: Vec<libcalico::store::Document>,
+    /// The answers to the caller's own queries.
+    pub own: Vec<Vec<libcalico::store::Document>>,
+    /// The answers for IPAM.
+    pub ipam: Snapshot,
+}
+
+/// Reads what IPAM and the caller need, in one round trip. Sets up a fresh embedded store first.
+pub async fn read(
+    datastore: &Datastore,
+    node: &str,
+    own: Vec<Query>,
+    wanted: Option<&Addresses>,
+    deadline: Instant,
+) -> Result<Read, Error> {
+    let count = own.len();
+    let mut queries =
+        vec![datastore::readiness_query(), Query::Key(Key::global(Kind::Node, node))];
+    queries.extend(own);
+    queries.extend(wanted.map(Addresses::queries).unwrap_or_default());
+    let mut snapshot = fetch(datastore, &queries, deadline).await?;
+    let fresh = {
+        let [cluster, node] = [0, 1].map(|at| snapshot.results.get(at).cloned());
+        let (cluster, node) = (cluster.unwrap_or_default(), node.unwrap_or_default());
+        datastore.bootstrap(&cluster, &node, deadline).await?
+    };
+    if fresh {
+        snapshot = fetch(datastore, &queries, deadline).await?;
+    }
+    let mut results = snapshot.results.into_iter();
+    let cluster = results.next().unwrap_or_default();
+    let own = results.by_ref().skip(1).take(count).collect();
+    let ipam = Snapshot { revision: snapshot.revision, results: results.collect() };
+    Ok(Read { cluster, own, ipam })
+}
+
+async fn fetch(
+    datastore: &Datastore,
+    queries: &[Query],
+    deadline: Instant,
+) -> Result<Snapshot, Error> {
+    datastore.store.read(queries, deadline).await.map_err(|error| fault::store(&error))
+}
+
+/// Assigns, and commits what the caller adds in the same transaction.
+pub async fn assign(
+    store: &dyn Store,
+    wanted: &Addresses,
+    prefetched: Option<Snapshot>,
+    companion: Option<Companion<'_>>,
+    deadline: Instant,
+) -> Result<Vec<Assigned>, IpamError> {
+    let allocator = Allocator::new(store);
+    match wanted {
+        Addresses::Any(request) => {
+            let assignment =
+                allocator.auto_assign(request, prefetched, companion, deadline).await?;
+            Ok(assignment.into_addresses())
+        }
+        Addresses::This(request) => allocator
+            .assign_ip(request, prefetched, companion, deadline)
+            .await
+            .map(|assigned| vec![assigned]),
+    }
+}
