@@ -86,25 +86,25 @@ impl Netlink {
     /// Returns once the kernel has announced the end of the interface; never, if there are no news.
     async fn announced(&self, index: u32, mut news: Unsolicited) {
         while let Some((message, _)) = news.next().await {
-            match message.payload {
-                // A bridge announces with its own family that a port left, which is not the end.
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
-                    if link.header.index == index
-                        && link.header.interface_family == AddressFamily::Unspec =>
-                {
-                    return;
-                }
+            let gone = match message.payload {
+                NetlinkPayload::InnerMessage(message) => is_end_of(index, &message),
                 // Too much news, some were dropped: the one waited for may have been among them.
-                NetlinkPayload::Overrun(_) => {
-                    if matches!(self.link_by_index(index).await, Ok(None)) {
-                        return;
-                    }
-                }
-                _ => {}
+                NetlinkPayload::Overrun(_) => matches!(self.link_by_index(index).await, Ok(None)),
+                _ => false,
+            };
+            if gone {
+                return;
             }
         }
         std::future::pending().await
     }
+}
+
+/// Whether the message announces the end of the interface. A bridge announces with its own family
+/// that an interface left it, which is not the end.
+fn is_end_of(index: u32, message: &RouteNetlinkMessage) -> bool {
+    let RouteNetlinkMessage::DelLink(link) = message else { return false };
+    link.header.index == index && link.header.interface_family == AddressFamily::Unspec
 }
 
 fn cannot_remove(index: u32, cause: Cause) -> NetlinkError {
@@ -144,5 +144,23 @@ fn remove(netns: &Netns, index: u32) -> Result<(), Cause> {
             Cause::of_reply(reply.header.flags, &verdict).map_or(Ok(()), Err)
         }
         _ => Err(Cause::Incomplete),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_the_interface_is_its_end() {
+        let own = || LinkUnspec::new_with_index(7);
+        assert!(is_end_of(7, &RouteNetlinkMessage::DelLink(own().build())));
+        for other in [
+            RouteNetlinkMessage::NewLink(own().build()),
+            RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(8).build()),
+            RouteNetlinkMessage::DelLink(own().interface_family(AddressFamily::Bridge).build()),
+        ] {
+            assert!(!is_end_of(7, &other), "{other:?}");
+        }
     }
 }

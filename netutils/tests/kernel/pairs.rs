@@ -9,7 +9,7 @@ use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::LinkAttribute;
 
-use crate::simulated::{CONTAINER_MAC, HOST_MAC, Simulation, end, netns, pair};
+use crate::simulated::{CONTAINER_MAC, HOST_MAC, Simulation, end, in_time, netns, pair};
 
 #[tokio::test]
 async fn both_ends_are_complete_from_birth() {
@@ -67,7 +67,8 @@ async fn the_containers_end_never_was_in_the_host() {
     simulation.host.set_alias(lo.index, "the end").await.unwrap();
 
     let mut heard = Vec::new();
-    while let Some((message, _)) = news.next().await {
+    loop {
+        let message = in_time(news.next()).await.unwrap().0;
         let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
         let (RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)) = &message
         else {
@@ -233,9 +234,12 @@ async fn a_creation_that_nobody_waits_for_still_goes_to_the_right_namespace() {
     }
     drop(container_ns);
     let _takes_its_number = netns();
-    while simulation.host.link("cali1").await.unwrap().is_none() {
-        tokio::task::yield_now().await;
-    }
+    in_time(async {
+        while simulation.host.link("cali1").await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert!(simulation.container.link("eth0").await.unwrap().is_some());
 }
 

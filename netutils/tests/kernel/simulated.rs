@@ -1,9 +1,11 @@
 //! A host and a container, made of two network namespaces without any way out.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use netutils::{CreatedPair, Device, End, Mac, Netlink, NetlinkError, Netns, Pair};
@@ -14,8 +16,21 @@ pub const HOST_MAC: Mac = Mac::new([0xee; 6]);
 /// A hardware address for containers.
 pub const CONTAINER_MAC: Mac = Mac::new([0x02, 0, 0, 0, 0, 1]);
 
+thread_local! {
+    static ISOLATED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes the test's own thread out of the machine's network. Should the crate fail to enter a
+/// namespace, the test then fails in here, and no setting or interface of the machine is touched.
+fn isolate() {
+    if !ISOLATED.replace(true) {
+        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+    }
+}
+
 /// A new network namespace, which ends when the last handle of it is gone.
 pub fn netns() -> Netns {
+    isolate();
     thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
         Netns::current().unwrap()
@@ -84,4 +99,9 @@ pub fn net(text: &str) -> IpNet {
 
 pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+/// The outcome of something that must come to an end soon.
+pub async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("not done after 20 s")
 }
