@@ -151,12 +151,11 @@ impl Server {
         let client = tokio::time::timeout(self.limit, connecting)
             .await
             .unwrap_or_else(|_| Err(Failure::no_connection(self.limit)))?;
-        Ok(Connection {
+        Ok(Connection(Arc::new(Link {
             kv: client.kv_client().max_decoding_message_size(MAX_ANSWER),
             watch: client.watch_client().max_decoding_message_size(MAX_ANSWER),
             server: self,
-            identity: Arc::new(()),
-        })
+        })))
     }
 
     async fn log_in(&self, channel: tonic::transport::Channel) -> Result<Client, Failure> {
@@ -192,38 +191,43 @@ fn anonymous() -> ConnectOptions {
 
 /// A connection to a server. Clones share it.
 #[derive(Clone)]
-pub(super) struct Connection {
+pub(super) struct Connection(Arc<Link>);
+
+struct Link {
     kv: KvClient,
-    pub(super) watch: WatchClient,
+    watch: WatchClient,
     server: Arc<Server>,
-    /// Tells connections apart.
-    identity: Arc<()>,
 }
 
 impl Connection {
     /// Runs a transaction.
     pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, Failure> {
-        self.kv.clone().txn(txn).await.map_err(|error| self.failure(&error))
+        self.0.kv.clone().txn(txn).await.map_err(|error| self.failure(&error))
     }
 
     /// Why a request over this connection failed.
     pub(super) fn failure(&self, error: &etcd_client::Error) -> Failure {
-        Failure::requesting(error, &self.server)
+        Failure::requesting(error, &self.0.server)
+    }
+
+    /// What starts watches over it.
+    pub(super) fn watch_client(&self) -> WatchClient {
+        self.0.watch.clone()
     }
 
     /// The server at its other end.
     pub(super) fn server(&self) -> &Arc<Server> {
-        &self.server
+        &self.0.server
     }
 
     /// Whether both are the same connection.
     pub(super) fn is(&self, other: &Connection) -> bool {
-        Arc::ptr_eq(&self.identity, &other.identity)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.server.endpoint.fmt(f)
+        self.0.server.endpoint.fmt(f)
     }
 }

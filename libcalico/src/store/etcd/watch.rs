@@ -36,8 +36,7 @@ async fn begin(
 ) -> Result<WatchStream, Failure> {
     let options = options.with_start_revision(after + 1);
     let mut stream = connection
-        .watch
-        .clone()
+        .watch_client()
         .watch(key, Some(options))
         .await
         .map_err(|error| connection.failure(&error))?;
