@@ -1,44 +1,225 @@
-//! The store in etcd.
+//! The store in etcd, wire-compatible with upstream (`reference/datamodel.md` sections 1, 4, 9.3;
+//! `reference/crates-and-floor.md` section 2).
+//!
+//! A read is one transaction of ranges, a commit one transaction of compares, puts and deletes.
+//! The etcd client doesn't fail over, so this does: see [`servers`] for how a server is chosen and
+//! left, and [`fate`] for how the fate of a commit is found out whose answer was lost.
 
-use std::time::Instant;
+mod failure;
+mod fate;
+mod request;
+mod server;
+mod servers;
+mod watch;
+
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::time::timeout_at;
 
+use self::failure::{Failure, Next};
+use self::fate::Verdict;
+use self::server::Connection;
+use self::servers::Servers;
+use super::commit;
 use super::{
     Change, Committed, Prefix, Query, Revision, Snapshot, Store, StoreError, StoreErrorKind, Watch,
 };
 use crate::config::EtcdConfig;
 
-/// A store in etcd.
-pub struct EtcdStore {}
+/// How long one server may keep us waiting for the answer to a commit before its fate is looked up
+/// over a new connection; less when the deadline is near.
+const COMMIT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the start of a watch may take.
+const WATCH_LIMIT: Duration = Duration::from_secs(10);
+
+/// Pauses between rounds over all servers, when one of them said that it can't answer just now.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+/// A store in an etcd cluster.
+pub struct EtcdStore {
+    servers: Servers,
+}
 
 impl EtcdStore {
-    /// Prepares the store.
-    pub fn new(_config: &EtcdConfig) -> Result<EtcdStore, StoreError> {
-        Ok(EtcdStore {})
+    /// Prepares the store and reads the certificates. Nothing is sent before the first call.
+    pub fn new(config: &EtcdConfig) -> Result<EtcdStore, StoreError> {
+        Ok(EtcdStore { servers: Servers::new(config)? })
+    }
+
+    /// Sends a commit until it is decided.
+    async fn decide(
+        &self,
+        changes: &[Change],
+        paths: &[String],
+        deadline: Instant,
+    ) -> Result<Committed, StoreError> {
+        loop {
+            let connection = self.servers.connection(deadline).await?;
+            let half = deadline.saturating_duration_since(Instant::now()) / 2;
+            let limit = Instant::now() + COMMIT_LIMIT.min(half);
+            let sent = connection.txn(request::commit(changes, paths));
+            let failure = match timeout_at(limit.into(), sent).await {
+                Ok(Ok(response)) => {
+                    return request::committed(&response, changes)
+                        .map_err(|failure| self.servers.error("commit", &connection, &failure));
+                }
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::silent(),
+            };
+            self.servers.left(&connection, &failure);
+            match failure.next {
+                Next::Stop => return Err(self.servers.error("commit", &connection, &failure)),
+                // The request never left: any server will do.
+                Next::Server if !failure.sent => continue,
+                Next::Server | Next::Later => {}
+            }
+            tracing::debug!(server = %connection, reason = %failure.reason, "a commit's answer was lost");
+            if let Some(committed) = self.find_out(changes, paths, &failure, deadline).await? {
+                return Ok(committed);
+            }
+        }
+    }
+
+    /// Finds out what became of a commit whose answer was lost. `None`: it wasn't made, and may be
+    /// sent again.
+    async fn find_out(
+        &self,
+        changes: &[Change],
+        paths: &[String],
+        lost: &Failure,
+        deadline: Instant,
+    ) -> Result<Option<Committed>, StoreError> {
+        let mut pause = PAUSES.0;
+        loop {
+            let error = match self.judge(changes, paths, deadline).await {
+                Ok(committed) => return Ok(committed),
+                Err(error) => error,
+            };
+            // A server that is being restarted is worth waiting for: somebody must know.
+            let waits = error.kind == StoreErrorKind::Unavailable;
+            if !waits || Instant::now() + pause >= deadline {
+                let list = paths.join(", ");
+                return Err(StoreError::new(
+                    StoreErrorKind::Unknown,
+                    format!(
+                        "{}: the answer to a commit of {list} was lost ({}) and its fate couldn't \
+                         be read back: {}",
+                        self.describe(),
+                        lost.reason,
+                        error.message
+                    ),
+                ));
+            }
+            tokio::time::sleep(pause).await;
+            pause = PAUSES.1.min(pause * 2);
+        }
+    }
+
+    async fn judge(
+        &self,
+        changes: &[Change],
+        paths: &[String],
+        deadline: Instant,
+    ) -> Result<Option<Committed>, StoreError> {
+        let state = self.state_of(paths, None, deadline).await?;
+        let revision = match fate::judge(changes, &state) {
+            Verdict::Done(revision) => return Ok(Some(Committed::Done(revision))),
+            Verdict::NotMade => return Ok(None),
+            Verdict::Overtaken => None,
+            Verdict::AskAt(revision) => Some(revision),
+            Verdict::AskAfter(index, revision) => {
+                let path = paths.get(index).map(String::as_str).unwrap_or_default();
+                self.next_change(path, revision, deadline).await?
+            }
+        };
+        if let Some(revision) = revision {
+            match self.state_of(paths, Some(revision), deadline).await {
+                Ok(then) if fate::made_at(changes, &then) == Some(revision) => {
+                    return Ok(Some(Committed::Done(revision)));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind == StoreErrorKind::Compacted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(Committed::Conflict(state.documents(changes))))
+    }
+
+    /// The commit's documents, now or as they were at a revision.
+    async fn state_of(
+        &self,
+        paths: &[String],
+        at: Option<Revision>,
+        deadline: Instant,
+    ) -> Result<fate::State, StoreError> {
+        self.servers
+            .ask("read back", deadline, |connection| async move {
+                let response = connection.txn(request::get_all(paths, at)).await?;
+                request::state(&response)
+            })
+            .await
+    }
+
+    /// The revision of the first change of a key after `revision`; `None` when it is no longer kept.
+    async fn next_change(
+        &self,
+        path: &str,
+        revision: Revision,
+        deadline: Instant,
+    ) -> Result<Option<Revision>, StoreError> {
+        let found = self
+            .servers
+            .ask("read back", deadline, |connection| watch::next_change(connection, path, revision))
+            .await;
+        match found {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind == StoreErrorKind::Compacted => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
 #[async_trait]
 impl Store for EtcdStore {
-    async fn read(&self, _queries: &[Query], _deadline: Instant) -> Result<Snapshot, StoreError> {
-        Err(StoreError::new(StoreErrorKind::Invalid, "not yet written"))
+    async fn read(&self, queries: &[Query], deadline: Instant) -> Result<Snapshot, StoreError> {
+        let plan = &request::Reading::new(queries)?;
+        let read = |connection: Connection| async move { plan.run(&connection).await };
+        let mut pause = PAUSES.0;
+        loop {
+            match self.servers.ask("read", deadline, read).await {
+                // Between two parts of a large read the first one's revision was compacted away.
+                Err(error) if error.kind == StoreErrorKind::Compacted && plan.parts() > 1 => {
+                    if Instant::now() + pause >= deadline {
+                        return Err(StoreError { kind: StoreErrorKind::Unavailable, ..error });
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = PAUSES.1.min(pause * 2);
+                }
+                answer => return answer,
+            }
+        }
     }
-    async fn commit(
-        &self,
-        _changes: &[Change],
-        _deadline: Instant,
-    ) -> Result<Committed, StoreError> {
-        Err(StoreError::new(StoreErrorKind::Invalid, "not yet written"))
+
+    async fn commit(&self, changes: &[Change], deadline: Instant) -> Result<Committed, StoreError> {
+        let paths = commit::paths(changes)?;
+        self.decide(changes, &paths, deadline).await
     }
-    async fn watch(
-        &self,
-        _prefix: &Prefix,
-        _after: Revision,
-    ) -> Result<Box<dyn Watch>, StoreError> {
-        Err(StoreError::new(StoreErrorKind::Invalid, "not yet written"))
+
+    async fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Box<dyn Watch>, StoreError> {
+        let deadline = Instant::now() + WATCH_LIMIT;
+        let (stream, connection) = self
+            .servers
+            .ask("watch", deadline, |connection| async move {
+                let stream = watch::start(&connection, prefix, after).await?;
+                Ok((stream, connection))
+            })
+            .await?;
+        Ok(Box::new(watch::EtcdWatch::new(stream, connection, prefix.clone())))
     }
+
     fn describe(&self) -> String {
-        "etcd".to_owned()
+        format!("etcd at {}", self.servers)
     }
 }

@@ -1,44 +1,139 @@
-//! The store in a file.
+//! The store in one file on this host: SQLite, shared by many processes, with the keys, the JSON,
+//! the guards and the revisions that etcd has (`reference/crates-and-floor.md` section 3).
+//!
+//! A commit is one `BEGIN IMMEDIATE` transaction in write-ahead mode with `synchronous=FULL`: it is
+//! on disk when it answers, and a process killed at any instant leaves either all of it or nothing.
+//! SQLite blocks, so every call runs on a blocking thread: the kernel's part of a verb goes on
+//! meanwhile. A lock of another process is waited for here, not in SQLite, whose pauses grow to
+//! 100 ms and know no deadline.
 
-use std::time::Instant;
+mod database;
+mod failure;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use self::failure::Failure;
+use super::commit;
 use super::{
     Change, Committed, Prefix, Query, Revision, Snapshot, Store, StoreError, StoreErrorKind, Watch,
 };
-use std::path::Path;
 
-/// A store in a file.
-pub struct LocalStore {}
+/// The first pause while another process holds the lock, and the longest one. A commit takes about
+/// a millisecond.
+const PAUSES: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(8));
+
+/// A store in a file. Clones share one connection.
+#[derive(Clone)]
+pub struct LocalStore {
+    path: Arc<PathBuf>,
+    connection: Arc<Mutex<Option<Connection>>>,
+}
 
 impl LocalStore {
-    /// Prepares the store.
-    pub fn new(_path: &Path) -> LocalStore {
-        LocalStore {}
+    /// The store in this file. Nothing is touched before the first call, which makes the file and
+    /// its folder where they don't exist.
+    pub fn new(path: &Path) -> LocalStore {
+        LocalStore { path: Arc::new(path.to_owned()), connection: Arc::default() }
+    }
+
+    /// Runs `work` with the open database on a blocking thread, again and again while another
+    /// process is in the way, until the deadline. `late` is what it means when the work itself
+    /// (the disk) doesn't come back in time.
+    async fn run<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        late: StoreErrorKind,
+        work: impl Fn(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let until = tokio::time::Instant::from_std(deadline);
+        let lock = self.connection.clone().lock_owned();
+        let Ok(mut slot) = tokio::time::timeout_at(until, lock).await else {
+            return Err(self.error(StoreErrorKind::Unavailable, BUSY));
+        };
+        let path = self.path.clone();
+        let task = tokio::task::spawn_blocking(move || attempt(&mut slot, &path, deadline, &work));
+        match tokio::time::timeout_at(until, task).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(failure))) => Err(failure.describe(&self.describe())),
+            Ok(Err(panic)) => Err(self.error(StoreErrorKind::Unknown, &panic.to_string())),
+            Err(_) => Err(self.error(late, "the disk didn't answer before the deadline")),
+        }
+    }
+
+    fn error(&self, kind: StoreErrorKind, reason: &str) -> StoreError {
+        StoreError::new(kind, format!("{}: {reason}", self.describe()))
+    }
+}
+
+/// What is said when a lock didn't come free.
+const BUSY: &str = "another process or call held its lock until the deadline: see who with \
+                    `fuser -v`, or allow more time";
+
+/// Opens the database where it isn't open yet and does the work, until it isn't busy any more.
+fn attempt<T>(
+    slot: &mut OwnedMutexGuard<Option<Connection>>,
+    path: &Path,
+    deadline: Instant,
+    work: &impl Fn(&mut Connection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut pause = PAUSES.0;
+    loop {
+        let outcome = match slot.as_mut() {
+            Some(connection) => work(connection),
+            None => database::open(path).and_then(|connection| work(slot.insert(connection))),
+        };
+        match outcome {
+            Err(Failure::Busy) => {
+                // Differing pauses keep the waiting processes out of step.
+                let jittered = pause.mul_f64(rand::random_range(0.5..1.0));
+                if Instant::now() + jittered >= deadline {
+                    return Err(Failure::Busy);
+                }
+                thread::sleep(jittered);
+                pause = PAUSES.1.min(pause * 2);
+            }
+            outcome => return outcome,
+        }
     }
 }
 
 #[async_trait]
 impl Store for LocalStore {
-    async fn read(&self, _queries: &[Query], _deadline: Instant) -> Result<Snapshot, StoreError> {
-        Err(StoreError::new(StoreErrorKind::Invalid, "not yet written"))
+    async fn read(&self, queries: &[Query], deadline: Instant) -> Result<Snapshot, StoreError> {
+        let queries = queries.to_vec();
+        let late = StoreErrorKind::Unavailable;
+        self.run(deadline, late, move |connection| database::read(connection, &queries)).await
     }
-    async fn commit(
-        &self,
-        _changes: &[Change],
-        _deadline: Instant,
-    ) -> Result<Committed, StoreError> {
-        Err(StoreError::new(StoreErrorKind::Invalid, "not yet written"))
+
+    async fn commit(&self, changes: &[Change], deadline: Instant) -> Result<Committed, StoreError> {
+        let paths = commit::paths(changes)?;
+        let changes = changes.to_vec();
+        let late = StoreErrorKind::Unknown;
+        let path = self.path.clone();
+        self.run(deadline, late, move |connection| {
+            let committed = database::commit(connection, &changes, &paths)?;
+            watch::wake(&path);
+            Ok(committed)
+        })
+        .await
     }
-    async fn watch(
-        &self,
-        _prefix: &Prefix,
-        _after: Revision,
-    ) -> Result<Box<dyn Watch>, StoreError> {
-        Err(StoreError::new(StoreErrorKind::Invalid, "not yet written"))
+
+    async fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Box<dyn Watch>, StoreError> {
+        Ok(Box::new(watch::LocalWatch::new(self.clone(), prefix.clone(), after).await?))
     }
+
     fn describe(&self) -> String {
-        "local store".to_owned()
+        format!("local store {}", self.path.display())
     }
 }
+
+#[cfg(test)]
+mod tests;

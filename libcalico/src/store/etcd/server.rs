@@ -1,0 +1,233 @@
+//! One server and the connections to it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{
+    Certificate, Channel, Client, ConnectOptions, Identity, KvClient, TlsOptions, Txn, TxnResponse,
+    WatchClient,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tonic::transport::Endpoint as Target;
+
+use super::failure::{self, Failure};
+use crate::config::{Endpoint, EtcdConfig, Pem};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// The largest answer that is taken: a list of many large blocks passes the client's 4 MiB.
+const MAX_ANSWER: usize = 512 << 20;
+
+/// A connection that a watch sleeps on is probed this often, and given up without an answer after
+/// the second time: upstream's values.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// One server, and how to reach it.
+pub(super) struct Server {
+    pub(super) endpoint: Endpoint,
+    /// The user to log in as, for messages.
+    pub(super) user: Option<String>,
+    /// The name of our certificate's file, for messages.
+    certificate: Option<String>,
+    /// The name of the authorities' file, for messages.
+    authority: Option<String>,
+    target: Target,
+    options: ConnectOptions,
+    limit: Duration,
+}
+
+/// The PEM material of a configuration, read once for all servers.
+pub(super) struct Material {
+    ca: Option<Certificate>,
+    identity: Option<Identity>,
+}
+
+impl Material {
+    /// Reads and checks it.
+    pub(super) fn read(config: &EtcdConfig) -> Result<Material, StoreError> {
+        let ca = match &config.ca {
+            None => None,
+            Some(pem) => {
+                let text = read(pem, "etcd_ca_cert_file")?;
+                check_certificates(&text, pem, "etcd_ca_cert_file")?;
+                Some(Certificate::from_pem(text))
+            }
+        };
+        let identity = match &config.identity {
+            None => None,
+            Some((cert, key)) => {
+                let cert_text = read(cert, "etcd_cert_file")?;
+                check_certificates(&cert_text, cert, "etcd_cert_file")?;
+                let key_text = read(key, "etcd_key_file")?;
+                if PrivateKeyDer::from_pem_slice(&key_text).is_err() {
+                    return Err(invalid(format!("etcd_key_file {key}: holds no PEM private key")));
+                }
+                Some(Identity::from_pem(cert_text, key_text))
+            }
+        };
+        Ok(Material { ca, identity })
+    }
+}
+
+fn read(pem: &Pem, field: &str) -> Result<Vec<u8>, StoreError> {
+    match pem {
+        Pem::Inline(text) => Ok(text.expose().as_bytes().to_vec()),
+        Pem::File(path) => std::fs::read(path)
+            .map_err(|error| invalid(format!("{field} {}: {error}", path.display()))),
+    }
+}
+
+fn check_certificates(text: &[u8], pem: &Pem, field: &str) -> Result<(), StoreError> {
+    let mut certificates = CertificateDer::pem_slice_iter(text);
+    match certificates.next() {
+        Some(Ok(_)) if certificates.all(|certificate| certificate.is_ok()) => Ok(()),
+        None => Err(invalid(format!("{field} {pem}: holds no PEM certificate"))),
+        Some(_) => Err(invalid(format!("{field} {pem}: holds a damaged PEM certificate"))),
+    }
+}
+
+fn invalid(message: String) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, message)
+}
+
+impl Server {
+    /// Prepares the connections to a server.
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        config: &EtcdConfig,
+        material: &Material,
+    ) -> Result<Server, StoreError> {
+        let refused = |error: &dyn std::error::Error| {
+            let cause = error.source().map_or(error.to_string(), ToString::to_string);
+            invalid(format!("etcd at {endpoint}: can't be set up: {cause}"))
+        };
+        let mut target = Target::from_shared(endpoint.to_string())
+            .map_err(|error| refused(&error))?
+            .connect_timeout(config.connect_timeout)
+            .http2_keep_alive_interval(KEEPALIVE.0)
+            .keep_alive_timeout(KEEPALIVE.1);
+        if endpoint.tls() {
+            let mut tls = TlsOptions::new().domain_name(endpoint.host());
+            if let Some(ca) = &material.ca {
+                tls = tls.ca_certificate(ca.clone());
+            }
+            if let Some(identity) = &material.identity {
+                tls = tls.identity(identity.clone());
+            }
+            target = target.tls_config(tls).map_err(|error| {
+                let StoreError { message, .. } = refused(&error);
+                match &config.identity {
+                    Some((cert, key)) => invalid(format!(
+                        "{message}: check that etcd_cert_file {cert} and etcd_key_file {key} \
+                         belong together"
+                    )),
+                    None => invalid(message),
+                }
+            })?;
+        }
+        let mut options = anonymous();
+        if let Some((user, password)) = &config.user {
+            options = options.with_user(user, password.expose()).with_auto_token_refresh(true);
+        }
+        Ok(Server {
+            endpoint: endpoint.clone(),
+            user: config.user.as_ref().map(|(user, _)| user.clone()),
+            certificate: config.identity.as_ref().map(|(cert, _)| cert.to_string()),
+            authority: config.ca.as_ref().map(ToString::to_string),
+            target,
+            options,
+            limit: config.connect_timeout,
+        })
+    }
+
+    /// Connects and logs in. TLS, the login and HTTP/2 are under the same limit.
+    pub(super) async fn connect(self: Arc<Server>) -> Result<Connection, Failure> {
+        let connecting = async {
+            let channel =
+                self.target.connect().await.map_err(|error| Failure::connecting(&error, &self))?;
+            self.log_in(channel).await
+        };
+        let client = tokio::time::timeout(self.limit, connecting)
+            .await
+            .unwrap_or_else(|_| Err(Failure::no_connection(self.limit)))?;
+        Ok(Connection(Arc::new(Link {
+            kv: client.kv_client().max_decoding_message_size(MAX_ANSWER),
+            watch: client.watch_client().max_decoding_message_size(MAX_ANSWER),
+            server: self,
+        })))
+    }
+
+    async fn log_in(&self, channel: tonic::transport::Channel) -> Result<Client, Failure> {
+        let named = Channel::Tonic(channel.clone());
+        let client = match Client::from_channel(named, Some(self.options.clone())).await {
+            // COMPAT: upstream's client goes on without a user where none is asked for.
+            Err(error) if failure::needs_no_login(&error) => {
+                let options = Some(anonymous());
+                Client::from_channel(Channel::Tonic(channel), options).await
+            }
+            client => client,
+        };
+        // Nothing but the login was sent yet.
+        let unsent = |failure| Failure { sent: false, ..failure };
+        client.map_err(|error| unsent(Failure::requesting(&error, self)))
+    }
+
+    /// The name of the file with our certificate.
+    pub(super) fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
+    }
+
+    /// The name of the file with the authorities' certificates.
+    pub(super) fn authority(&self) -> &str {
+        self.authority.as_deref().unwrap_or("etcd_ca_cert_file")
+    }
+}
+
+/// Without a leader the request fails at once, instead of waiting for the server's own limit.
+fn anonymous() -> ConnectOptions {
+    ConnectOptions::new().with_require_leader(true)
+}
+
+/// A connection to a server. Clones share it.
+#[derive(Clone)]
+pub(super) struct Connection(Arc<Link>);
+
+struct Link {
+    kv: KvClient,
+    watch: WatchClient,
+    server: Arc<Server>,
+}
+
+impl Connection {
+    /// Runs a transaction.
+    pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, Failure> {
+        self.0.kv.clone().txn(txn).await.map_err(|error| self.failure(&error))
+    }
+
+    /// Why a request over this connection failed.
+    pub(super) fn failure(&self, error: &etcd_client::Error) -> Failure {
+        Failure::requesting(error, &self.0.server)
+    }
+
+    /// What starts watches over it.
+    pub(super) fn watch_client(&self) -> WatchClient {
+        self.0.watch.clone()
+    }
+
+    /// The server at its other end.
+    pub(super) fn server(&self) -> &Arc<Server> {
+        &self.0.server
+    }
+
+    /// Whether both are the same connection.
+    pub(super) fn is(&self, other: &Connection) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.server.endpoint.fmt(f)
+    }
+}

@@ -1,0 +1,332 @@
+//! The tables and the statements. Everything here blocks, and fails with [`Failure::Busy`] where
+//! another process is in the way: the caller tries again.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ToSql, Transaction,
+    TransactionBehavior,
+};
+
+use super::failure::Failure;
+use crate::store::path::successor;
+use crate::store::{
+    Action, Change, Committed, Document, Event, Key, Prefix, Query, Revision, Snapshot,
+};
+
+/// The format of the tables, kept in the file's `user_version`.
+const FORMAT: i64 = 1;
+
+/// Marks the file as Calico's ("cali").
+const APPLICATION: i64 = 0x6361_6c69;
+
+/// For how many revisions a removal is remembered, for watches that start late.
+const REMEMBERED: Revision = 10_000;
+
+/// How often, in revisions, what is older is forgotten.
+const FORGET_EVERY: Revision = 500;
+
+/// At how many pages the write-ahead log is folded into the file. A fresh process reads the whole
+/// log first, so it is kept shorter than SQLite's 1000 pages.
+const CHECKPOINT_PAGES: i64 = 250;
+
+/// `removed` holds the keys that aren't there any more, so that a watch can tell of them.
+const TABLES: &str = "
+    CREATE TABLE meta (
+        revision INTEGER NOT NULL,
+        compacted INTEGER NOT NULL,
+        release TEXT NOT NULL
+    );
+    CREATE TABLE documents (
+        key TEXT NOT NULL PRIMARY KEY,
+        value BLOB NOT NULL,
+        revision INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX documents_by_revision ON documents (revision);
+    CREATE TABLE removed (
+        key TEXT NOT NULL PRIMARY KEY,
+        revision INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX removed_by_revision ON removed (revision);
+";
+
+/// Opens the file; makes it, its folder and its tables where they don't exist.
+pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = match Connection::open_with_flags(path, flags) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            make(path)?;
+            Connection::open_with_flags(path, flags)?
+        }
+        opened => opened?,
+    };
+    // Waiting for others is the caller's part: it knows the deadline.
+    connection.busy_timeout(Duration::ZERO)?;
+    // The last process to leave would fold the log into the file: half a millisecond a verb.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // PERF: read before any DDL, which would take the write lock at every start.
+    match format(&connection)? {
+        FORMAT => Ok(connection),
+        0 => initialise(connection),
+        found => {
+            let wrote = connection.query_row("SELECT release FROM meta", [], |row| row.get(0));
+            let wrote = wrote.unwrap_or_else(|_| "unknown".to_owned());
+            Err(Failure::Newer { found, known: FORMAT, wrote })
+        }
+    }
+}
+
+/// Makes the folder (readable for all, as other programs keep files there) and the file (for its
+/// owner alone: endpoints and labels are nobody else's business).
+fn make(path: &Path) -> Result<(), Failure> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| Failure::Make { path, error }
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed(folder))?;
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600).open(path).map_err(failed(path))?;
+    Ok(())
+}
+
+fn format(connection: &Connection) -> Result<i64, Failure> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// Makes the tables, unless another process does it first.
+fn initialise(mut connection: Connection) -> Result<Connection, Failure> {
+    let tables = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+    if tables != 0 && format(&connection)? == 0 {
+        return Err(Failure::Foreign);
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if format(&transaction)? == 0 {
+        transaction.execute_batch(TABLES)?;
+        // Like etcd, an empty store is at revision 1.
+        transaction.execute(
+            "INSERT INTO meta (revision, compacted, release) VALUES (1, 0, ?1)",
+            [env!("CARGO_PKG_VERSION")],
+        )?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// Answers all queries from one snapshot of the database.
+pub(super) fn read(connection: &mut Connection, queries: &[Query]) -> Result<Snapshot, Failure> {
+    let transaction = connection.transaction()?;
+    // The first statement fixes the snapshot.
+    let revision = revision(&transaction)?;
+    let mut results = Vec::with_capacity(queries.len());
+    for query in queries {
+        results.push(match query {
+            Query::Key(key) => document(&transaction, key, &key.path()?)?.into_iter().collect(),
+            Query::Prefix(prefix) => list(&transaction, prefix, "value")?,
+            Query::Keys(prefix) => list(&transaction, prefix, "x''")?,
+        });
+    }
+    Ok(Snapshot { revision, results })
+}
+
+/// Makes all changes, or none where a guard doesn't hold.
+pub(super) fn commit(
+    connection: &mut Connection,
+    changes: &[Change],
+    paths: &[String],
+) -> Result<Committed, Failure> {
+    let writes = changes.iter().any(|change| change.action != Action::Check);
+    let behavior = match writes {
+        true => TransactionBehavior::Immediate,
+        false => TransactionBehavior::Deferred,
+    };
+    let transaction = connection.transaction_with_behavior(behavior)?;
+    let before = revision(&transaction)?;
+    let mut present = Vec::with_capacity(paths.len());
+    for path in paths {
+        present.push(revision_of(&transaction, path)?);
+    }
+    let holds = |(change, present): (&Change, &Option<Revision>)| change.guard.holds(*present);
+    if !changes.iter().zip(&present).all(holds) {
+        let documents = changes.iter().zip(paths);
+        return documents
+            .map(|(change, path)| document(&transaction, &change.key, path))
+            .collect::<Result<_, _>>()
+            .map(Committed::Conflict);
+    }
+    let next = before + 1;
+    let mut changed = false;
+    for ((change, path), present) in changes.iter().zip(paths).zip(present) {
+        match &change.action {
+            Action::Put(value) => put(&transaction, path, value, next)?,
+            Action::Delete if present.is_some() => remove(&transaction, path, next)?,
+            Action::Delete | Action::Check => continue,
+        }
+        changed = true;
+    }
+    if !changed {
+        return Ok(Committed::Done(before));
+    }
+    transaction.prepare_cached("UPDATE meta SET revision = ?1")?.execute([next])?;
+    if next % FORGET_EVERY == 0 {
+        forget(&transaction, next - REMEMBERED)?;
+    }
+    transaction.commit().map_err(|error| match error.sqlite_error_code() {
+        // Once frames are in the log, the next process may find them whole.
+        Some(ErrorCode::SystemIoFailure) => Failure::Fate(error),
+        _ => Failure::from(error),
+    })?;
+    Ok(Committed::Done(next))
+}
+
+/// What changed under a prefix after a revision, in order, with the revision up to which this was
+/// looked for. Of several changes of one key only the last one is told.
+pub(super) fn changes(
+    connection: &mut Connection,
+    prefix: &Prefix,
+    after: Revision,
+) -> Result<(Revision, Vec<Event>), Failure> {
+    let transaction = connection.transaction()?;
+    let (until, compacted): (Revision, Revision) = transaction
+        .prepare_cached("SELECT revision, compacted FROM meta")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if after >= until {
+        return Ok((after, Vec::new()));
+    }
+    if after < compacted {
+        return Err(Failure::Compacted { after });
+    }
+    let start = prefix.path();
+    let mut statement = transaction.prepare_cached(
+        "SELECT key, value, revision FROM documents
+            WHERE revision > ?1 AND key >= ?2 AND key < ?3
+         UNION ALL SELECT key, NULL, revision FROM removed
+            WHERE revision > ?1 AND key >= ?2 AND key < ?3
+         ORDER BY revision, key",
+    )?;
+    let mut rows = statement.query((after, &start, Text(end_of(&start))))?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(key) = key_in(row, prefix)? else { continue };
+        let revision = row.get(2)?;
+        events.push(match row.get_ref(1)? {
+            ValueRef::Null => Event::Deleted(key, revision),
+            value => Event::Put(Document { key, value: bytes(value), revision }),
+        });
+    }
+    Ok((until, events))
+}
+
+fn revision(transaction: &Transaction<'_>) -> Result<Revision, Failure> {
+    let mut statement = transaction.prepare_cached("SELECT revision FROM meta")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+fn revision_of(transaction: &Transaction<'_>, path: &str) -> Result<Option<Revision>, Failure> {
+    let mut statement =
+        transaction.prepare_cached("SELECT revision FROM documents WHERE key = ?1")?;
+    Ok(statement.query_row([path], |row| row.get(0)).optional()?)
+}
+
+fn document(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    path: &str,
+) -> Result<Option<Document>, Failure> {
+    let mut statement =
+        transaction.prepare_cached("SELECT value, revision FROM documents WHERE key = ?1")?;
+    let found = statement.query_row([path], |row| {
+        Ok(Document { key: key.clone(), value: bytes(row.get_ref(0)?), revision: row.get(1)? })
+    });
+    Ok(found.optional()?)
+}
+
+fn list(
+    transaction: &Transaction<'_>,
+    prefix: &Prefix,
+    value: &'static str,
+) -> Result<Vec<Document>, Failure> {
+    let start = prefix.path();
+    let mut statement: CachedStatement<'_> = transaction.prepare_cached(&format!(
+        "SELECT key, {value}, revision FROM documents WHERE key >= ?1 AND key < ?2 ORDER BY key"
+    ))?;
+    let mut rows = statement.query((&start, Text(end_of(&start))))?;
+    let mut documents = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Some(key) = key_in(row, prefix)? {
+            documents.push(Document { key, value: bytes(row.get_ref(1)?), revision: row.get(2)? });
+        }
+    }
+    Ok(documents)
+}
+
+fn put(
+    transaction: &Transaction<'_>,
+    path: &str,
+    value: &[u8],
+    revision: Revision,
+) -> Result<(), Failure> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO documents (key, value, revision) VALUES (?1, ?2, ?3)
+             ON CONFLICT (key) DO UPDATE SET value = ?2, revision = ?3",
+        )?
+        .execute((path, value, revision))?;
+    transaction.prepare_cached("DELETE FROM removed WHERE key = ?1")?.execute([path])?;
+    Ok(())
+}
+
+fn remove(transaction: &Transaction<'_>, path: &str, revision: Revision) -> Result<(), Failure> {
+    transaction.prepare_cached("DELETE FROM documents WHERE key = ?1")?.execute([path])?;
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO removed (key, revision) VALUES (?1, ?2)")?
+        .execute((path, revision))?;
+    Ok(())
+}
+
+/// Forgets the removals up to a revision.
+fn forget(transaction: &Transaction<'_>, until: Revision) -> Result<(), Failure> {
+    if until > 0 {
+        transaction.execute("DELETE FROM removed WHERE revision <= ?1", [until])?;
+        transaction.execute("UPDATE meta SET compacted = ?1", [until])?;
+    }
+    Ok(())
+}
+
+/// The row's key, when it is one and belongs to the prefix.
+fn key_in(row: &Row<'_>, prefix: &Prefix) -> Result<Option<Key>, Failure> {
+    let path = row.get_ref(0)?.as_str().ok();
+    Ok(path.and_then(Key::parse).filter(|key| prefix.contains(key)))
+}
+
+/// A value's bytes, also where somebody's editing left a text instead of a blob.
+fn bytes(value: ValueRef<'_>) -> Vec<u8> {
+    value.as_bytes().map(<[u8]>::to_vec).unwrap_or_default()
+}
+
+fn end_of(start: &str) -> Vec<u8> {
+    // Every prefix begins with a slash, so there is always something behind it.
+    successor(start.as_bytes()).unwrap_or_default()
+}
+
+/// Bytes that compare as text: a range's end may cut a character in two, and a blob would sort
+/// behind every text.
+struct Text(Vec<u8>);
+
+impl ToSql for Text {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(&self.0)))
+    }
+}
