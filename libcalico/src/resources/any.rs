@@ -2,7 +2,7 @@
 //! the defaults and the rules.
 
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::codec::{self, DecodeError, null_as_default};
@@ -65,6 +65,17 @@ impl AnyResource {
     pub fn new(kind: Kind, name: impl Into<String>, spec: Value) -> AnyResource {
         let metadata = ObjectMeta::named(name);
         AnyResource { kind, metadata, spec, status: None, extra: Extra::new() }
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyResource {
+    /// The kind is that of the `kind` field.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AnyResource, D::Error> {
+        let read = Read::deserialize(deserializer)?;
+        let name = read.extra.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let unknown = || serde::de::Error::custom(format!("kind {name:?} is none of Calico's"));
+        let kind = Kind::from_name(name).ok_or_else(unknown)?;
+        Ok(AnyResource::from_read(kind, read))
     }
 }
 

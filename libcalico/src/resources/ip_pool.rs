@@ -3,7 +3,7 @@
 
 mod validation;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{is_false, is_zero, null_as_default};
@@ -204,9 +204,17 @@ impl Spec for IpPoolSpec {
 }
 
 impl IpPoolSpec {
-    /// The range; `None` when the stored text is no CIDR.
+    /// The range; `None` when the stored text is no CIDR. An IPv4 range in IPv6's clothes is one of
+    /// IPv4, as upstream reads it.
     pub fn net(&self) -> Option<IpNet> {
-        self.cidr.parse().ok()
+        let net: IpNet = self.cidr.parse().ok()?;
+        match (net, net.prefix_len().checked_sub(96)) {
+            (IpNet::V6(v6), Some(len)) => match v6.addr().to_ipv4_mapped() {
+                Some(v4) => Ipv4Net::new(v4, len).ok().map(IpNet::V4),
+                None => Some(net),
+            },
+            _ => Some(net),
+        }
     }
 
     /// The prefix length of its blocks, the default of its family when none is stored. `None` when

@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -266,25 +268,47 @@ impl Spec for NodeSpec {
     const STATUS_ALWAYS: bool = true;
 
     fn validate(new: &Node, _old: Option<&Node>, errors: &mut FieldErrors) {
+        validate_keys(new, errors);
+        let tunnel = &new.spec.ipv4_vxlan_tunnel_addr;
+        errors.check(is_v4(tunnel), "IPv4VXLANTunnelAddr", tunnel, IPV4);
+        let tunnel = &new.spec.ipv6_vxlan_tunnel_addr;
+        errors.check(is_v6(tunnel), "IPv6VXLANTunnelAddr", tunnel, IPV6);
         let Some(bgp) = &new.spec.bgp else { return };
         if *bgp == NodeBgpSpec::default() {
             errors.add("BGP", "{}", "Spec.BGP should not be empty");
         }
-        let v4 = |text: &str| {
-            text.is_empty() || text.parse::<Ipv4Addr>().is_ok() || text.parse::<Ipv4Net>().is_ok()
-        };
-        let v6 = |text: &str| {
-            text.is_empty() || text.parse::<Ipv6Addr>().is_ok() || text.parse::<Ipv6Net>().is_ok()
-        };
-        let v4_bare = |text: &str| text.is_empty() || text.parse::<Ipv4Addr>().is_ok();
-        let must = "must be an IPv4 address";
-        errors.check(v4(&bgp.ipv4_address), "IPv4Address", &bgp.ipv4_address, must);
+        let (v4, v6) = (&bgp.ipv4_address, &bgp.ipv6_address);
+        errors.check(is_v4(v4) || v4.parse::<Ipv4Net>().is_ok(), "IPv4Address", v4, IPV4);
+        errors.check(is_v6(v6) || v6.parse::<Ipv6Net>().is_ok(), "IPv6Address", v6, IPV6);
         let tunnel = &bgp.ipv4_ipip_tunnel_addr;
-        errors.check(v4_bare(tunnel), "IPv4IPIPTunnelAddr", tunnel, must);
+        errors.check(is_v4(tunnel), "IPv4IPIPTunnelAddr", tunnel, IPV4);
         let cluster = &bgp.route_reflector_cluster_id;
-        errors.check(v4_bare(cluster), "RouteReflectorClusterID", cluster, must);
-        let must = "must be an IPv6 address";
-        errors.check(v6(&bgp.ipv6_address), "IPv6Address", &bgp.ipv6_address, must);
+        errors.check(is_v4(cluster), "RouteReflectorClusterID", cluster, IPV4);
+    }
+}
+
+const IPV4: &str = "must be an IPv4 address";
+const IPV6: &str = "must be an IPv6 address";
+
+/// Empty or an IPv4 address.
+fn is_v4(text: &str) -> bool {
+    text.is_empty() || text.parse::<Ipv4Addr>().is_ok()
+}
+
+/// Empty or an IPv6 address.
+fn is_v6(text: &str) -> bool {
+    text.is_empty() || text.parse::<Ipv6Addr>().is_ok()
+}
+
+/// WireGuard keys are 32 bytes in base64.
+fn validate_keys(node: &Node, errors: &mut FieldErrors) {
+    let Some(status) = &node.status else { return };
+    for (field, key) in [
+        ("WireguardPublicKey", &status.wireguard_public_key),
+        ("WireguardPublicKeyV6", &status.wireguard_public_key_v6),
+    ] {
+        let bytes = STANDARD.decode(key).unwrap_or_default();
+        errors.check(key.is_empty() || bytes.len() == 32, field, key, "must be a WireGuard key");
     }
 }
 
