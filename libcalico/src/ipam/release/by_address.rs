@@ -1,0 +1,221 @@
+//! Releasing single addresses, each with its guards (`reference/ipam.md` 8.1).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::dispose;
+use crate::ipam::address;
+use crate::ipam::block::ReleaseGuard;
+use crate::ipam::error::IpamError;
+use crate::ipam::handle;
+use crate::ipam::operation::{Operation, Step};
+use crate::ipam::pool::Pool;
+use crate::ipam::stage::{Env, Order, Stage};
+use crate::ipam::view::{Fact, View};
+use crate::resources::Kind;
+use crate::store::{Family, Key, Prefix, Query};
+
+/// What a release by address did. Blocks fail one by one: what is in neither list belongs to a
+/// block whose guards failed.
+#[derive(Debug, Clone, Default)]
+pub struct ReleaseOutcome {
+    /// Addresses that were free already.
+    pub unallocated: Vec<IpAddr>,
+    /// What was done, those that were free included.
+    pub processed: Vec<ReleaseGuard>,
+    /// The first failure.
+    pub error: Option<IpamError>,
+}
+
+/// Releases addresses.
+pub(crate) struct ReleaseIps {
+    /// What is left to do, each address once.
+    guards: BTreeMap<IpAddr, ReleaseGuard>,
+    outcome: ReleaseOutcome,
+    /// What the commit of the last step releases.
+    next: Vec<ReleaseGuard>,
+}
+
+impl ReleaseIps {
+    /// Of an address that is named twice, the last guard counts.
+    pub(crate) fn new(guards: &[ReleaseGuard]) -> ReleaseIps {
+        let guards = guards.iter().map(|guard| (guard.address, guard.clone())).collect();
+        ReleaseIps { guards, outcome: ReleaseOutcome::default(), next: Vec::new() }
+    }
+
+    /// The block of an address: where its pool says, else wherever one is found. `Err` names what
+    /// has to be read.
+    fn block_of(ip: IpAddr, view: &View, pools: &[Pool]) -> Result<Option<IpNet>, Vec<Key>> {
+        let pool = pools.iter().find(|pool| pool.cidr.contains(&ip));
+        let first = pool.and_then(|pool| address::block_of(ip, pool.block_size));
+        if let Some(cidr) = first {
+            match view.block(cidr) {
+                Fact::Unknown => return Err(vec![Key::Block(cidr)]),
+                Fact::Absent => {}
+                Fact::Present(..) | Fact::Damaged => return Ok(Some(cidr)),
+            }
+        }
+        // The pool is gone, or has come back with blocks of another size: there are 13 sizes.
+        let sizes = match address::family_of(ip) {
+            Family::V4 => 20..=32,
+            Family::V6 => 116..=128,
+        };
+        let all: Vec<IpNet> = sizes.filter_map(|size| address::block_of(ip, size)).collect();
+        let unknown: Vec<Key> = all
+            .iter()
+            .filter(|cidr| matches!(view.block(**cidr), Fact::Unknown))
+            .map(|cidr| Key::Block(*cidr))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
+        let exists = |cidr: &IpNet| matches!(view.block(*cidr), Fact::Present(..) | Fact::Damaged);
+        Ok(all.into_iter().find(exists))
+    }
+
+    /// Plans the release in one block.
+    fn release(
+        &mut self,
+        cidr: IpNet,
+        guards: &[ReleaseGuard],
+        stage: &mut Stage<'_>,
+        pools: &[Pool],
+        needs: &mut BTreeSet<Key>,
+        cooldown: i64,
+    ) -> Result<(), IpamError> {
+        let now = stage.env.now;
+        let Fact::Present(_, staged) = stage.sound_block(cidr)? else { return Ok(()) };
+        let released = staged.block.release(guards, now, cooldown)?;
+        let counts: Vec<(String, usize, usize)> = released
+            .handles
+            .into_iter()
+            .map(|(id, count)| {
+                let left = staged.block.addresses_of(&id).len();
+                (id, count, left)
+            })
+            .collect();
+        if !released.released.is_empty() {
+            staged.touch();
+            for (id, count, left) in counts {
+                match stage.view.handle(&id) {
+                    Fact::Unknown => {
+                        needs.insert(Key::Handle(id));
+                    }
+                    // A handle that is missing or can't be read must not keep the address.
+                    Fact::Absent | Fact::Damaged => {}
+                    Fact::Present(..) => stage.handle(&id)?.subtract(cidr, count, left),
+                }
+            }
+            dispose(stage, pools, cidr, needs);
+        }
+        Ok(())
+    }
+}
+
+impl Operation for ReleaseIps {
+    type Answer = ReleaseOutcome;
+
+    fn name(&self) -> &'static str {
+        "release addresses"
+    }
+
+    fn queries(&self) -> Vec<Query> {
+        let handles: BTreeSet<&str> =
+            self.guards.values().filter_map(|guard| guard.handle.as_deref()).collect();
+        let mut queries =
+            vec![Query::Key(Key::IpamConfig), Query::Prefix(Prefix::kind(Kind::IpPool))];
+        queries.extend(
+            handles
+                .into_iter()
+                .map(handle::sanitize)
+                .filter(|id| !id.is_empty() && !id.contains('/'))
+                .take(64)
+                .map(|id| Query::Key(Key::Handle(id.to_owned()))),
+        );
+        queries
+    }
+
+    fn step(&mut self, view: &View, env: Env) -> Result<Step<ReleaseOutcome>, IpamError> {
+        let cooldown = view.config()?.ip_cooldown_seconds;
+        let pools = view.pools();
+        let mut needs = BTreeSet::new();
+        let mut by_block: BTreeMap<IpNet, Vec<ReleaseGuard>> = BTreeMap::new();
+        let mut nowhere = Vec::new();
+        for guard in self.guards.values() {
+            match Self::block_of(guard.address, view, &pools) {
+                Ok(Some(cidr)) => by_block.entry(cidr).or_default().push(guard.clone()),
+                Ok(None) => nowhere.push(guard.clone()),
+                Err(unknown) => needs.extend(unknown),
+            }
+        }
+        if !needs.is_empty() {
+            // Large requests are read in parts.
+            return Ok(Step::Read(needs.into_iter().take(64).map(Query::Key).collect()));
+        }
+        for guard in nowhere {
+            self.outcome.unallocated.push(guard.address);
+            self.done(guard);
+        }
+        let mut stage = Stage::new(view, env, cooldown);
+        self.next.clear();
+        let mut failed = Vec::new();
+        for (cidr, guards) in by_block {
+            if !stage.has_room() {
+                break;
+            }
+            match self.release(cidr, &guards, &mut stage, &pools, &mut needs, cooldown) {
+                Ok(()) => self.next.extend(guards),
+                Err(error) => failed.push((guards, error)),
+            }
+        }
+        if !needs.is_empty() {
+            return Ok(Step::Read(needs.into_iter().map(Query::Key).collect()));
+        }
+        for (guards, error) in failed {
+            self.outcome.error.get_or_insert(error);
+            for guard in guards {
+                self.guards.remove(&guard.address);
+            }
+        }
+        let free = |guard: &ReleaseGuard| is_free(view, &pools, guard.address);
+        let (unallocated, taken): (Vec<_>, Vec<_>) = self.next.drain(..).partition(free);
+        for guard in unallocated {
+            self.outcome.unallocated.push(guard.address);
+            self.done(guard);
+        }
+        if taken.is_empty() {
+            return Ok(Step::Done(std::mem::take(&mut self.outcome)));
+        }
+        self.next = taken;
+        let changes = stage.into_changes(Order::Give);
+        let own = changes.len();
+        Ok(Step::Commit { changes, own })
+    }
+
+    fn committed(&mut self) {
+        for guard in std::mem::take(&mut self.next) {
+            self.done(guard);
+        }
+    }
+}
+
+impl ReleaseIps {
+    fn done(&mut self, guard: ReleaseGuard) {
+        self.guards.remove(&guard.address);
+        self.outcome.processed.push(guard);
+    }
+}
+
+/// Whether an address is free, or only cools down.
+fn is_free(view: &View, pools: &[Pool], ip: IpAddr) -> bool {
+    let Ok(Some(cidr)) = ReleaseIps::block_of(ip, view, pools) else { return true };
+    match view.block(cidr) {
+        Fact::Present(_, block) => {
+            let record = block.record(ip).ok().flatten();
+            record.is_none_or(|record| record.released_at.is_some())
+        }
+        _ => true,
+    }
+}

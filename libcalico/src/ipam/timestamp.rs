@@ -1,0 +1,32 @@
+//! Times as they stand in blocks: RFC 3339, UTC, whole seconds.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A time in the form that upstream writes.
+pub(crate) fn format(at: OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+/// Reads a time; one that can't be read counts as unknown.
+pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
+}
+
+/// Nanoseconds since 1970: what the sequence number of a new block starts with.
+pub(crate) fn unix_nanos(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp_nanos()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fraction_is_dropped() {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(1787405600_999_999_999).expect("a time");
+        assert_eq!(format(at), "2026-08-22T13:33:20Z");
+        assert_eq!(parse("2026-08-22T13:33:20Z").map(unix_nanos), Some(1787405600_000_000_000));
+    }
+}
