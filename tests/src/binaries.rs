@@ -1,0 +1,28 @@
+//! Where the binaries under test are.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+/// The folder that holds `calico` and `calico-ipam`: what `CALICO_RS_BIN_DIR` says, else the
+/// profile's folder that the test executable was built into.
+pub fn binary_dir() -> Result<PathBuf> {
+    let dir = match env::var_os("CALICO_RS_BIN_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            let exe = env::current_exe().context("no path to the test executable")?;
+            let deps = exe.parent().context("test executable without a folder")?;
+            deps.parent().context("test executable outside of a target folder")?.to_owned()
+        }
+    };
+    for name in ["calico", "calico-ipam"] {
+        ensure!(
+            dir.join(name).is_file(),
+            "no {name} in {}: run scripts/test, or cargo build --workspace, or set \
+             CALICO_RS_BIN_DIR",
+            dir.display()
+        );
+    }
+    Ok(dir)
+}

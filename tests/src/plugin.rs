@@ -1,0 +1,195 @@
+//! Calling a plugin as a runtime does: environment and standard input in, one document out.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::host::{self, Host};
+use crate::pod::Pod;
+
+/// The folder of the plugins on every host.
+const BIN: &str = "/opt/cni/bin";
+
+/// One call of a plugin. Its environment holds the `CNI_*` variables given here and nothing else.
+#[derive(Debug, Clone)]
+pub struct Call {
+    host: Arc<Host>,
+    program: String,
+    env: Vec<(String, String)>,
+    stdin: Vec<u8>,
+    limit: Duration,
+}
+
+/// What a plugin answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its exit status; `None` when a signal ended it.
+    pub exit: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Call {
+    /// A call of `/opt/cni/bin/<plugin>` with a verb, for the container `c1` and the interface
+    /// `eth0`, which the other methods change.
+    pub fn new(host: &Arc<Host>, plugin: &str, verb: &str) -> Call {
+        Call {
+            host: host.clone(),
+            program: format!("{BIN}/{plugin}"),
+            env: Vec::new(),
+            stdin: Vec::new(),
+            limit: Duration::from_secs(30),
+        }
+        .env("CNI_COMMAND", verb)
+        .env("CNI_PATH", BIN)
+        .env("CNI_CONTAINERID", "c1")
+        .env("CNI_IFNAME", "eth0")
+    }
+
+    /// Sets a variable of the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Call {
+        self = self.without(name);
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Leaves a variable out.
+    pub fn without(mut self, name: &str) -> Call {
+        self.env.retain(|(other, _)| other != name);
+        self
+    }
+
+    /// Another verb, everything else as it is.
+    pub fn verb(self, verb: &str) -> Call {
+        self.env("CNI_COMMAND", verb)
+    }
+
+    /// The container's id.
+    pub fn container(self, id: &str) -> Call {
+        self.env("CNI_CONTAINERID", id)
+    }
+
+    /// The container's namespace.
+    pub fn pod(self, pod: &Pod) -> Call {
+        let path = pod.path();
+        self.env("CNI_NETNS", &path)
+    }
+
+    /// The name of the interface in the container.
+    pub fn ifname(self, name: &str) -> Call {
+        self.env("CNI_IFNAME", name)
+    }
+
+    /// `CNI_ARGS`.
+    pub fn args(self, args: &str) -> Call {
+        self.env("CNI_ARGS", args)
+    }
+
+    /// The network configuration.
+    pub fn config(self, config: &Value) -> Call {
+        self.stdin(config.to_string())
+    }
+
+    /// Any bytes on standard input.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Call {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// The longest that the call may take: 30 s if nothing is said.
+    pub fn limit(mut self, limit: Duration) -> Call {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs the plugin to its end.
+    pub fn run(&self) -> Result<Answer> {
+        let output = self.host.output(self.command(), &self.stdin, self.limit)?;
+        Ok(Answer {
+            exit: output.status.code(),
+            stdout: String::from_utf8(output.stdout).context("standard output is no text")?,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            elapsed: output.elapsed,
+        })
+    }
+
+    /// Runs the plugin, which must succeed and answer one JSON document.
+    pub fn result(&self) -> Result<Value> {
+        let answer = self.run()?;
+        ensure!(answer.exit == Some(0), "{} failed: {answer:#?}", self.name());
+        serde_json::from_str(&answer.stdout)
+            .with_context(|| format!("{} answered {answer:#?}", self.name()))
+    }
+
+    /// Runs the plugin, which must succeed and answer nothing.
+    pub fn done(&self) -> Result<()> {
+        let answer = self.run()?;
+        ensure!(
+            answer.exit == Some(0) && answer.stdout.is_empty(),
+            "{} failed or said something: {answer:#?}",
+            self.name()
+        );
+        Ok(())
+    }
+
+    /// Runs the plugin, which must fail and answer one error object: its code and message.
+    pub fn error(&self) -> Result<(u64, String)> {
+        let answer = self.run()?;
+        answer.error().with_context(|| self.name())
+    }
+
+    /// Starts the plugin and kills it after a while, with no chance to tidy up. Tells whether it
+    /// was still running; either way it has ended.
+    pub fn kill_after(&self, pause: Duration) -> Result<bool> {
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = self.host.within(|| command.spawn())?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        stdin.write_all(&self.stdin)?;
+        drop(stdin);
+        // A moment chosen by the caller, not something that is waited for.
+        thread::sleep(pause);
+        let running = child.try_wait()?.is_none();
+        child.kill()?;
+        child.wait()?;
+        Ok(running)
+    }
+
+    fn command(&self) -> std::process::Command {
+        let mut command = host::command(&self.program);
+        command.env_clear();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn name(&self) -> String {
+        let env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{} {}", env.join(" "), self.program)
+    }
+}
+
+impl Answer {
+    /// The code and message of the one error object that a failed plugin answers.
+    pub fn error(&self) -> Result<(u64, String)> {
+        ensure!(
+            matches!(self.exit, Some(code) if code != 0),
+            "exit status is no failure: {self:#?}"
+        );
+        let error: Value = serde_json::from_str(&self.stdout)
+            .with_context(|| format!("standard output is not one JSON document: {self:#?}"))?;
+        let code = error["code"].as_u64().with_context(|| format!("no code in {error}"))?;
+        let msg = error["msg"].as_str().with_context(|| format!("no msg in {error}"))?;
+        ensure!(code > 0 && !msg.is_empty(), "empty error: {error}");
+        let details = error["details"].as_str().unwrap_or_default();
+        Ok((code, if details.is_empty() { msg.to_owned() } else { format!("{msg}: {details}") }))
+    }
+}

@@ -1,0 +1,135 @@
+//! The content of a datastore, read with the tools that an operator has: `sqlite3` and `etcdctl`.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use crate::command::LIMIT;
+use crate::etcd::Etcd;
+use crate::host::Host;
+
+/// Where the local store is unless a configuration says otherwise.
+const LOCAL: &str = "/var/lib/calico/calico.db";
+
+/// A datastore that can be looked into.
+#[derive(Debug, Clone)]
+pub enum Stores {
+    /// The local store of a host, at its default place.
+    Local(Arc<Host>),
+    /// An etcd.
+    Etcd(Arc<Etcd>),
+}
+
+/// Everything in a datastore: the documents by their keys.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Dump(pub BTreeMap<String, Value>);
+
+impl Stores {
+    /// Reads everything under `/calico/`. A local store that isn't there yet is empty.
+    pub fn dump(&self) -> Result<Dump> {
+        match self {
+            Stores::Local(host) => local(host),
+            Stores::Etcd(etcd) => Ok(Dump(
+                etcd.get_prefix("/calico/")?
+                    .into_iter()
+                    .map(|(key, value)| (key, parse(&value)))
+                    .collect(),
+            )),
+        }
+    }
+
+    /// The store's host.
+    pub fn host(&self) -> &Arc<Host> {
+        match self {
+            Stores::Local(host) => host,
+            Stores::Etcd(etcd) => etcd.host(),
+        }
+    }
+
+    /// What the stores on a host hold, as text for the directory of a failed test.
+    pub(crate) fn report(host: &Host) -> String {
+        match local(host) {
+            Ok(dump) => format!("{:#}", Value::from_iter(dump.0)),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+}
+
+impl Dump {
+    /// The documents whose keys begin so.
+    pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let documents = self.0.iter().map(|(key, value)| (key.as_str(), value));
+        documents.filter(move |(key, _)| key.starts_with(prefix))
+    }
+
+    /// The WorkloadEndpoints.
+    pub fn endpoints(&self) -> Vec<&Value> {
+        self.under("/calico/resources/v3/projectcalico.org/workloadendpoints/")
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    /// The keys of the handles.
+    pub fn handles(&self) -> Vec<&str> {
+        self.under("/calico/ipam/v2/handle/").map(|(key, _)| key).collect()
+    }
+
+    /// The allocated ordinals of every block, as `block key, ordinal, handle`.
+    pub fn allocations(&self) -> Vec<(&str, usize, String)> {
+        let mut list = Vec::new();
+        for (key, block) in self.under("/calico/ipam/v2/assignment/") {
+            let Some(ordinals) = block["allocations"].as_array() else { continue };
+            for (ordinal, attribute) in ordinals.iter().enumerate() {
+                if let Some(index) = attribute.as_u64() {
+                    let handle = &block["attributes"][index as usize]["handle_id"];
+                    list.push((key, ordinal, handle.as_str().unwrap_or_default().to_owned()));
+                }
+            }
+        }
+        list
+    }
+}
+
+fn local(host: &Host) -> Result<Dump> {
+    if !host.path(LOCAL).exists() {
+        return Ok(Dump::default());
+    }
+    let sql = "select key, cast(value as text) as value from documents order by key";
+    let mut command = Command::new("sqlite3");
+    command.args(["-json", LOCAL, ".timeout 5000", sql]);
+    let output = host.output(command, b"", LIMIT)?;
+    ensure!(output.status.success(), "reading {LOCAL}: {}", output.text());
+    if output.stdout.is_empty() {
+        return Ok(Dump::default());
+    }
+    let rows: Vec<BTreeMap<String, String>> =
+        serde_json::from_slice(&output.stdout).context("answer of sqlite3")?;
+    rows.into_iter()
+        .map(|mut row| {
+            let key = row.remove("key").context("row without a key")?;
+            Ok((key, parse(&row.remove("value").context("row without a value")?)))
+        })
+        .collect::<Result<_>>()
+        .map(Dump)
+}
+
+/// Pairs of keys and values out of what `etcdctl -w json` answers.
+pub(crate) fn etcd_pairs(answer: &str) -> Result<Vec<(String, String)>> {
+    let answer: Value = serde_json::from_str(answer).context("answer of etcdctl")?;
+    let text = |member: &Value| -> Result<String> {
+        let bytes = BASE64_STANDARD.decode(member.as_str().unwrap_or_default())?;
+        String::from_utf8(bytes).context("text in etcd")
+    };
+    let pairs = answer["kvs"].as_array().map_or(&[][..], Vec::as_slice);
+    pairs.iter().map(|pair| Ok((text(&pair["key"])?, text(&pair["value"])?))).collect()
+}
+
+/// A document as JSON; one that is none stays as its text.
+fn parse(value: &str) -> Value {
+    serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()))
+}
