@@ -216,3 +216,53 @@ fn kind(device: Device) -> &'static str {
         Device::Netkit => "netkit",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::LinkInfo;
+
+    use super::*;
+
+    /// Netkit has its own rules, and few kernels to try them on: the MTU goes to both ends, since it
+    /// is not copied, one queue is all it takes, and what is not said keeps the kernel's default.
+    #[test]
+    fn a_netkit_pair_is_described_by_its_own_rules() {
+        let end = |name: &str| End { name: name.into(), mac: Mac::random(), mtu: Some(1440) };
+        let (host, container) = (end("cali1"), end("eth0"));
+        let here = Netns::current().unwrap();
+        let pair = Pair {
+            device: Device::Netkit,
+            host: &host,
+            host_up: true,
+            host_alias: None,
+            container: &container,
+            container_ns: &here,
+            queues: 8,
+        };
+        let message = describe(pair, &here);
+        let infos = message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => Some(infos.as_slice()),
+            _ => None,
+        });
+        let Some([LinkInfo::Kind(InfoKind::Netkit), LinkInfo::Data(InfoData::Netkit(data))]) =
+            infos
+        else {
+            panic!("{message:?}");
+        };
+        let [InfoNetkit::Mode(NetkitMode::L2), InfoNetkit::Peer(peer)] = data.as_slice() else {
+            panic!("{data:?}");
+        };
+        assert!(peer.attributes.contains(&LinkAttribute::NetNsFd(here.as_fd().as_raw_fd())));
+        for (message, end) in [(&message, &host), (peer, &container)] {
+            for attribute in [
+                LinkAttribute::IfName(end.name.clone()),
+                LinkAttribute::Address(end.mac.octets().to_vec()),
+                LinkAttribute::Mtu(1440),
+                LinkAttribute::NumTxQueues(1),
+                LinkAttribute::NumRxQueues(1),
+            ] {
+                assert!(message.attributes.contains(&attribute), "{attribute:?} of {message:?}");
+            }
+        }
+    }
+}
