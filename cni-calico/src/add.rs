@@ -327,7 +327,10 @@ impl Add<'_> {
                 })?;
                 Ok(Assigned {
                     addresses: assigned.iter().map(|assigned| assigned.address).collect(),
-                    routes: assigned.iter().map(ipam_add::with_prefix).map(Route::to).collect(),
+                    routes: assigned
+                        .iter()
+                        .map(|one| Route::to(ipam_add::with_prefix(&wanted, one)))
+                        .collect(),
                     dns: cni::Dns::default(),
                 })
             }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cni_ipam::fault;
 use cni_ipam::identity::Identity;
-use libcalico::ipam::{Allocator, IpamError, ReleaseOptions};
+use libcalico::ipam::{Allocator, IpamError, ReleaseGuard};
 use libcalico::resources::{DecodeError, WorkloadEndpoint};
 use libcalico::store::{Change, Document, Query, Store, StoreError};
 
@@ -141,13 +141,14 @@ impl Release<'_> {
         delete: Option<Change>,
         deadline: Instant,
     ) -> Result<(), IpamError> {
-        let options: Vec<ReleaseOptions> = mine
+        let options: Vec<ReleaseGuard> = mine
             .map(|mine| endpoint::addresses(&mine.endpoint))
             .unwrap_or_default()
             .into_iter()
-            .map(|address| ReleaseOptions {
+            .map(|address| ReleaseGuard {
+                address,
                 handle: Some(self.identity.handle()),
-                ..ReleaseOptions::address(address)
+                sequence_number: None,
             })
             .collect();
         allocator.release_ips(&options, deadline).await?;

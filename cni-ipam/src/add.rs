@@ -31,17 +31,21 @@ pub async fn add(conf: &NetConf, request: &Request) -> Result<AddResult, Error> 
         .map_err(|error| fault::ipam(&error))?;
     let mut result = AddResult::default();
     for address in &assigned {
-        let net = with_prefix(address);
+        let net = with_prefix(&wanted, address);
         result.ips.push(IpConfig::new(net));
         result.routes.push(Route::to(net));
     }
     Ok(result)
 }
 
-/// The address with the prefix length that IPAM answers: of the block, or of a requested address
-/// the whole.
-pub fn with_prefix(assigned: &Assigned) -> IpNet {
-    IpNet::new(assigned.address, assigned.prefix_len).unwrap_or_else(|_| assigned.address.into())
+/// The address as IPAM answers it: one that was chosen with the prefix length of its block, one
+/// that was requested as it is.
+pub fn with_prefix(wanted: &Addresses, assigned: &Assigned) -> IpNet {
+    match wanted {
+        Addresses::Any(_) => IpNet::new(assigned.address, assigned.block_prefix_len)
+            .unwrap_or_else(|_| assigned.address.into()),
+        Addresses::This(_) => assigned.address.into(),
+    }
 }
 
 /// What was read for an ADD, all at one revision.
@@ -104,7 +108,7 @@ pub async fn assign(
         Addresses::Any(request) => {
             let assignment =
                 allocator.auto_assign(request, prefetched, companion, deadline).await?;
-            Ok(assignment.into_addresses())
+            Ok(assignment.addresses().cloned().collect())
         }
         Addresses::This(request) => allocator
             .assign_ip(request, prefetched, companion, deadline)

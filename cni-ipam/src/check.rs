@@ -32,7 +32,7 @@ pub async fn holds(
 ) -> Result<(), Error> {
     let handle = identity.handle();
     let deadline = run::deadline(run::STORE_LIMIT);
-    let held = match Allocator::new(store).ips_by_handle(&handle, deadline).await {
+    let held: Vec<IpAddr> = match Allocator::new(store).ips_by_handle(&handle, deadline).await {
         Ok(held) => held,
         Err(error) if error.kind() == IpamErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(fault::ipam(&error)),

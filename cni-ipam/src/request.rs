@@ -53,6 +53,9 @@ pub fn addresses(
             attributes,
             intended_use: Some(IntendedUse::Workload),
             max_per_handle: None,
+            host_reserved: None,
+            // COMPAT: a second ADD for the same address without a DEL fails, as upstream's does.
+            reuse: false,
         }));
     }
     if !conf.wants_ipv4() && !conf.wants_ipv6() {
@@ -63,7 +66,6 @@ pub fn addresses(
         ));
     }
     Ok(Addresses::Any(AutoAssign {
-        host: identity.node.clone(),
         handle: Some(identity.handle()),
         attributes,
         v4: conf.wants_ipv4().into(),
@@ -73,7 +75,7 @@ pub fn addresses(
         intended_use: IntendedUse::Workload,
         reuse: true,
         all_or_nothing: true,
-        ..AutoAssign::default()
+        ..AutoAssign::new(&identity.node)
     }))
 }
 
