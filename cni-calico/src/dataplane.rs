@@ -99,17 +99,12 @@ impl Sockets {
             device: wanted.device,
             host: &host,
             host_up: true,
+            host_alias: Some(wanted.alias),
             container: &container,
             container_ns: &self.netns,
             queues: wanted.queues,
         };
-        let created = self.host.create_pair(pair).await.map_err(|error| fault(&error))?;
-        // Not a part of the creation: the kernel ignores an alias there.
-        if let Err(error) = self.host.set_alias(created.host.index, wanted.alias).await {
-            self.undo(created.host.index).await;
-            return Err(fault(&error));
-        }
-        Ok(created)
+        self.host.create_pair(pair).await.map_err(|error| fault(&error))
     }
 
     /// Gives the container its addresses, routes, neighbours and settings, and the host its routes.
