@@ -1,4 +1,5 @@
-//! The `CNI_*` variables: which verb needs which, and what their values may be (`cni-plugin.md` section 0.1).
+//! The `CNI_*` variables: which verb needs which, and what their values may be (`cni-plugin.md`
+//! section 0.1).
 
 use std::{ffi::OsString, path::PathBuf};
 
