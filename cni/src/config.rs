@@ -74,7 +74,8 @@ impl NetworkConfig {
             None => Err(Error::new(
                 code::INVALID_CONFIG,
                 format!(
-                    "network configuration {} has no {}: GC needs the list of attachments to keep, even if empty",
+                    "network configuration {} has no {}: GC needs the list of attachments to keep, \
+                     even if empty",
                     self.name, NAMES[0]
                 ),
             )),

@@ -136,7 +136,8 @@ fn check_container_id(id: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(invalid(format!(
-        "{CONTAINER_ID} {:?} must start with a letter or digit and go on with those, '_', '.' or '-'",
+        "{CONTAINER_ID} {:?} must start with a letter or digit and go on with those, '_', '.' \
+         or '-'",
         error::excerpt(id)
     )))
 }
