@@ -1,5 +1,5 @@
-//! The smallest plugin: it does nothing, and answers what its configuration tells it to. The tests of the
-//! process contract run it.
+//! The smallest plugin: it does nothing, and answers what its configuration tells it to. The tests
+//! of the process contract run it.
 
 use std::process::ExitCode;
 

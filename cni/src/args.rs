@@ -76,7 +76,8 @@ impl Args {
         self
     }
 
-    /// The same pairs behind `IgnoreUnknown=1`, without which Go plugins refuse keys that they don't know.
+    /// The same pairs behind `IgnoreUnknown=1`, without which Go plugins refuse keys that they
+    /// don't know.
     pub fn ignoring_unknown(mut self) -> Self {
         self.0.retain(|(known, _)| known != "IgnoreUnknown");
         self.0.insert(0, ("IgnoreUnknown".to_owned(), "1".to_owned()));

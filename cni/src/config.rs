@@ -1,7 +1,8 @@
 //! The network configuration from standard input: the few members that every plugin has, and the
 //! whole document for the plugin's own types (`cni-plugin.md` section 1.1).
 //!
-//! Members are read as Go's decoder reads them, with one exception: names match in their exact case only.
+//! Members are read as Go's decoder reads them, with one exception: names match in their exact case
+//! only.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -27,8 +28,8 @@ pub struct NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// Decodes and validates a document. Codes: 6 if it is no JSON object or a member has a wrong type, 7 for
-    /// a bad name, 1 for an unknown version.
+    /// Decodes and validates a document. Codes: 6 if it is no JSON object or a member has a wrong
+    /// type, 7 for a bad name, 1 for an unknown version.
     pub fn decode(bytes: impl Into<Vec<u8>>) -> Result<Self, Error> {
         Document::decode(bytes.into())?.validate()
     }
@@ -38,9 +39,11 @@ impl NetworkConfig {
         &self.members
     }
 
-    /// The plugin's own view of the document. A `null` counts as absent, so `#[serde(default)]` covers both.
+    /// The plugin's own view of the document. A `null` counts as absent, so `#[serde(default)]`
+    /// covers both.
     ///
-    /// A failure has code 6, and its message the path of the member at fault (but no value that looks secret).
+    /// A failure has code 6, and its message the path of the member at fault (but no value that
+    /// looks secret).
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let value = Value::Object(self.members.clone());
         json::typed(json::without_nulls(value)).map_err(|cause| {
@@ -61,8 +64,8 @@ impl NetworkConfig {
         }
     }
 
-    /// GC: the attachments that must stay. The list must be there, even if empty: taking its absence for an
-    /// empty list would remove the network of every running container.
+    /// GC: the attachments that must stay. The list must be there, even if empty: taking its
+    /// absence for an empty list would remove the network of every running container.
     pub fn valid_attachments(&self) -> Result<Vec<Attachment>, Error> {
         // The specification of 1.1.0 used both names, and libcni writes both.
         const NAMES: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
@@ -71,7 +74,8 @@ impl NetworkConfig {
             None => Err(Error::new(
                 code::INVALID_CONFIG,
                 format!(
-                    "network configuration {} has no {}: GC needs the list of attachments to keep, even if empty",
+                    "network configuration {} has no {}: GC needs the list of attachments to keep, \
+                     even if empty",
                     self.name, NAMES[0]
                 ),
             )),
@@ -85,13 +89,14 @@ impl NetworkConfig {
 
     /// The version in which results and errors are answered.
     pub fn result_version(&self) -> Version {
-        // COMPAT: without a version upstream checks the configuration as 0.1.0 and answers as 0.2.0.
+        // COMPAT: without a version upstream checks the configuration as 0.1.0 and answers as
+        // 0.2.0.
         if self.version_given { self.version } else { Version::V0_2_0 }
     }
 }
 
-/// A JSON object that is not validated yet. Validation comes in steps, because upstream checks parts of the
-/// environment in between, and the first failure decides the code.
+/// A JSON object that is not validated yet. Validation comes in steps, because upstream checks
+/// parts of the environment in between, and the first failure decides the code.
 pub(crate) struct Document {
     bytes: Vec<u8>,
     members: Map<String, Value>,

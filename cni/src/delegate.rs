@@ -1,7 +1,8 @@
 //! Running another plugin, such as the one for IPAM, as the specification's section 4 has it.
 //!
-//! It gets our environment with the variables of the request, and a configuration on its standard input. What it
-//! writes to standard error goes to ours. After a failed ADD it is for the caller to call DEL.
+//! It gets our environment with the variables of the request, and a configuration on its standard
+//! input. What it writes to standard error goes to ours. After a failed ADD it is for the caller to
+//! call DEL.
 
 mod process;
 
@@ -44,7 +45,8 @@ impl Delegate {
         Delegate { program: program.into(), args: None }
     }
 
-    /// Gives the delegate other `CNI_ARGS` than the request's.
+    /// Gives the delegate other `CNI_ARGS` than the request's. Either way it is told to ignore
+    /// unknown keys.
     pub fn args(mut self, args: Args) -> Self {
         self.args = Some(args);
         self
@@ -55,7 +57,8 @@ impl Delegate {
         &self.program
     }
 
-    /// ADD with `stdin` as the network configuration. At the deadline the delegate is killed: code 11.
+    /// ADD with `stdin` as the network configuration. At the deadline the delegate is killed: code
+    /// 11.
     ///
     /// An error object of the delegate is returned as it is. Other failures have code 104.
     pub fn add(
@@ -101,30 +104,24 @@ impl Delegate {
         stdin: &[u8],
         deadline: Instant,
     ) -> Result<process::Output, Error> {
-        let mut program = std::process::Command::new(&self.program);
-        for (name, value) in self.variables(command, request) {
-            match value.is_empty() {
-                true => program.env_remove(name),
-                false => program.env(name, value),
-            };
-        }
+        let program = self.command(command, request);
         let output = process::run(program, stdin.to_vec(), deadline).map_err(|failure| {
             let code = match failure {
                 process::Failure::Deadline { .. } => code::TRY_AGAIN_LATER,
-                process::Failure::Start(_) | process::Failure::Wait(_) => code::DELEGATION,
+                process::Failure::Start(_) => code::DELEGATION,
             };
             Error::new(code, format!("{command} of {}: {failure}", self.program.display()))
         })?;
         if let Some(error) = Error::from_json(&output.stdout) {
             return Err(error);
         }
-        if !output.status.success() {
+        // Without a status it is the error object alone that tells a failure.
+        if let Some(status) = output.status.filter(|status| !status.success()) {
             return Err(Error::new(
                 code::DELEGATION,
                 format!(
-                    "{command} of {} ended with {} and no error object",
-                    self.program.display(),
-                    output.status
+                    "{command} of {} ended with {status} and no error object",
+                    self.program.display()
                 ),
             )
             .details(output.details()));
@@ -132,18 +129,29 @@ impl Delegate {
         Ok(output)
     }
 
-    /// The variables of a call. Those that are empty are kept from the delegate.
-    fn variables(&self, command: Command, request: &Request) -> [(&'static str, String); 6] {
+    /// The program with our environment and the variables of a call; those that are empty it
+    /// doesn't get.
+    fn command(&self, command: Command, request: &Request) -> std::process::Command {
         let netns = request.netns.as_deref().unwrap_or(Path::new(""));
         let path: Vec<_> = request.path.iter().map(|folder| folder.to_string_lossy()).collect();
-        [
+        // COMPAT: plugins in Go refuse keys that they don't know (a runtime's K8S_*) unless told
+        // otherwise, on DEL too; upstream tells them on every verb.
+        let args = self.args.as_ref().unwrap_or(&request.args).clone().ignoring_unknown();
+        let mut program = std::process::Command::new(&self.program);
+        for (name, value) in [
             (environment::COMMAND, command.to_string()),
             (environment::CONTAINER_ID, request.container_id.clone()),
             (environment::NETNS, netns.to_string_lossy().into_owned()),
             (environment::IFNAME, request.ifname.clone()),
-            (environment::ARGS, self.args.as_ref().unwrap_or(&request.args).to_string()),
+            (environment::ARGS, args.to_string()),
             (environment::PATH, path.join(":")),
-        ]
+        ] {
+            match value.is_empty() {
+                true => program.env_remove(name),
+                false => program.env(name, value),
+            };
+        }
+        program
     }
 }
 

@@ -1,4 +1,5 @@
-//! A plugin as a process: from the environment and standard input to one answer (`cni-plugin.md` section 0).
+//! A plugin as a process: from the environment and standard input to one answer (`cni-plugin.md`
+//! section 0).
 
 use std::{
     io::{IsTerminal, Read, Write},
@@ -25,8 +26,8 @@ const STDIN_MAX: u64 = 16 << 20;
 /// How long VERSION waits for the end of its standard input, which it doesn't need.
 const VERSION_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A plugin: a function for each verb. Configuration and environment are valid, as far as the protocol goes,
-/// when they are called; an error is printed as the answer.
+/// A plugin: a function for each verb. Configuration and environment are valid, as far as the
+/// protocol goes, when they are called; an error is printed as the answer.
 pub trait Plugin {
     /// One line about the plugin and its version, for somebody who starts it by hand.
     fn about(&self) -> String;
@@ -34,7 +35,8 @@ pub trait Plugin {
     /// ADD: attaches the container. The result is printed in the configuration's version.
     fn add(&self, request: &Request) -> Result<AddResult, Error>;
 
-    /// DEL: takes the attachment back. What is gone already is no error; the namespace may be absent.
+    /// DEL: takes the attachment back. What is gone already is no error; the namespace may be
+    /// absent.
     fn del(&self, request: &Request) -> Result<(), Error>;
 
     /// CHECK: compares the attachment with the configuration's `prevResult`.
@@ -47,7 +49,8 @@ pub trait Plugin {
     fn status(&self, request: &Request) -> Result<(), Error>;
 }
 
-/// A call of a plugin. What the verb has no use for is empty: see the table in `cni-plugin.md` section 0.1.
+/// A call of a plugin. What the verb has no use for is empty: see the table in `cni-plugin.md`
+/// section 0.1.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The verb; never VERSION.
@@ -68,11 +71,12 @@ pub struct Request {
     pub config: NetworkConfig,
 }
 
-/// Runs a plugin as the process that we are: reads the environment and standard input, calls the verb, prints
-/// the answer. The program does nothing with the returned code but to end with it.
+/// Runs a plugin as the process that we are: reads the environment and standard input, calls the
+/// verb, prints the answer. The program does nothing with the returned code but to end with it.
 ///
-/// Afterwards, and within, a panic still gives an answer: code 999, exit status 1. It ends the process on the
-/// spot, so guards that undo something on drop don't run: the runtime's DEL has to find what an ADD left.
+/// Afterwards, and within, a panic still gives an answer: code 999, exit status 1. It ends the
+/// process on the spot, so guards that undo something on drop don't run: the runtime's DEL has to
+/// find what an ADD left.
 pub fn run(plugin: &dyn Plugin) -> ExitCode {
     output::answer_panics();
     let input = Input {
@@ -102,9 +106,9 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Runs a plugin's self-test (its flag `-t`) as the process that we are: hands the network configuration from
-/// standard input to the test and ignores the environment. A success prints nothing; a failure prints an error
-/// object, whose code is 100 if the configuration can't be read.
+/// Runs a plugin's self-test (its flag `-t`) as the process that we are: hands the network
+/// configuration from standard input to the test and ignores the environment. A success prints
+/// nothing; a failure prints an error object, whose code is 100 if the configuration can't be read.
 pub fn run_self_test(test: &dyn Fn(&NetworkConfig) -> Result<(), Error>) -> ExitCode {
     output::answer_panics();
     let config = read(Box::new(std::io::stdin()))
@@ -150,7 +154,8 @@ impl From<Error> for Refusal {
     }
 }
 
-/// Reads and validates. The order of the checks is upstream's, as it decides which code two faults give.
+/// Reads and validates. The order of the checks is upstream's, as it decides which code two faults
+/// give.
 fn prepare(input: Input) -> Result<Call, Refusal> {
     let Some(command) = environment::command(input.lookup)? else {
         return Ok(Call::About);
@@ -250,8 +255,8 @@ fn versions(input: Input) -> String {
     json::line(&answer)
 }
 
-/// The caller's `cniVersion`. Upstream reads no input here, so callers may give none, or garbage, or a pipe
-/// that stays open: all that counts as no version.
+/// The caller's `cniVersion`. Upstream reads no input here, so callers may give none, or garbage,
+/// or a pipe that stays open: all that counts as no version.
 fn caller_version(input: Input) -> Option<String> {
     if input.stdin_is_terminal {
         return None;

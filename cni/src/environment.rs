@@ -1,4 +1,5 @@
-//! The `CNI_*` variables: which verb needs which, and what their values may be (`cni-plugin.md` section 0.1).
+//! The `CNI_*` variables: which verb needs which, and what their values may be (`cni-plugin.md`
+//! section 0.1).
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -135,7 +136,8 @@ fn check_container_id(id: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(invalid(format!(
-        "{CONTAINER_ID} {:?} must start with a letter or digit and go on with those, '_', '.' or '-'",
+        "{CONTAINER_ID} {:?} must start with a letter or digit and go on with those, '_', '.' \
+         or '-'",
         error::excerpt(id)
     )))
 }

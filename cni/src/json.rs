@@ -1,5 +1,6 @@
-//! JSON as the other side of the protocol reads and writes it, which is Go's way: `null` is the same as an
-//! absent member, the last of several members of one name counts, and documents are indented by 4 blanks.
+//! JSON as the other side of the protocol reads and writes it, which is Go's way: `null` is the
+//! same as an absent member, the last of several members of one name counts, and documents are
+//! indented by 4 blanks.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, ser::PrettyFormatter};

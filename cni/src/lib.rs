@@ -1,5 +1,5 @@
-//! The Container Network Interface (CNI) specification 1.1.0 as types, and the process contract of a
-//! plugin around them. Nothing of Calico lives here, and nothing asynchronous.
+//! The Container Network Interface (CNI) specification 1.1.0 as types, and the process contract of
+//! a plugin around them. Nothing of Calico lives here, and nothing asynchronous.
 //!
 //! A plugin implements [`Plugin`] and hands itself to [`run`], which reads the environment and
 //! standard input, validates both, calls the verb, and prints one JSON document. A plugin that

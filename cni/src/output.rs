@@ -1,7 +1,7 @@
 //! The one document on standard output, also when the plugin panics.
 //!
-//! The first answer counts. A panic, on whatever thread, is answered from the panic hook and ends the process
-//! there, so that it also works in programs that are built with `panic = "abort"`.
+//! The first answer counts. A panic, on whatever thread, is answered from the panic hook and ends
+//! the process there, so that it also works in programs that are built with `panic = "abort"`.
 
 use std::{
     io::Write,
@@ -26,8 +26,8 @@ pub(crate) fn speak(version: Version) {
     lock().version = version;
 }
 
-/// Gives the answer (nothing is written if it is empty) and returns the exit status, which is 1 if the answer
-/// could not be delivered.
+/// Gives the answer (nothing is written if it is empty) and returns the exit status, which is 1 if
+/// the answer could not be delivered.
 pub(crate) fn answer(text: &str, status: u8) -> u8 {
     give(&mut lock(), text, status)
 }

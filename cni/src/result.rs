@@ -1,7 +1,8 @@
-//! The result of ADD in its canonical form, which is that of 1.1.0, and its way to and from JSON of every
-//! version (`cni-plugin.md` section 3.9).
+//! The result of ADD in its canonical form, which is that of 1.1.0, and its way to and from JSON of
+//! every version (`cni-plugin.md` section 3.9).
 //!
-//! Results of 1.x have their members in alphabetical order, as upstream prints them: hence the order of the fields.
+//! Results of 1.x have their members in alphabetical order, as upstream prints them: hence the
+//! order of the fields.
 
 mod v02;
 mod v03;
@@ -154,8 +155,8 @@ struct Answer<'a> {
 impl AddResult {
     /// The result in a version of the protocol, indented as upstream does, with no final newline.
     ///
-    /// Older versions lose what they can't express. A result without any address can't be expressed at all
-    /// before 0.3.0: code 1.
+    /// Older versions lose what they can't express. A result without any address can't be expressed
+    /// at all before 0.3.0: code 1.
     pub fn to_json(&self, version: Version) -> Result<String, Error> {
         let cni_version = version.as_str();
         match version {

@@ -1,4 +1,5 @@
-//! A child process with a deadline: fed and read at once, so that neither side waits for the other's full pipe.
+//! A child process with a deadline: fed and read at once, so that neither side waits for the
+//! other's full pipe.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +24,8 @@ const STDOUT_MAX: usize = 16 << 20;
 /// How much of the end of standard error is kept for an error's details.
 const STDERR_KEPT: usize = 1024;
 
-/// How long the output is still read after the child's end: a grandchild may hold the pipes open for ever.
+/// How long the output is still read after the child's end: a grandchild may hold the pipes open
+/// for ever.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The pauses before a program is started again that somebody is just writing ("text file busy").
@@ -31,7 +33,8 @@ const BUSY_PAUSES_MS: [u64; 7] = [10, 20, 40, 80, 160, 320, 640];
 
 /// What a child left.
 pub(super) struct Output {
-    pub(super) status: ExitStatus,
+    /// `None` if our parent had us ignore SIGCHLD: then the kernel forgets the status.
+    pub(super) status: Option<ExitStatus>,
     pub(super) stdout: Vec<u8>,
     stderr: VecDeque<u8>,
 }
@@ -41,8 +44,6 @@ pub(super) struct Output {
 pub(super) enum Failure {
     #[error("can't start: {0}")]
     Start(io::Error),
-    #[error("exit status got lost: {0}")]
-    Wait(io::Error),
     #[error("no answer after {} ms, killed", .after.as_millis())]
     Deadline { after: Duration },
 }
@@ -61,7 +62,8 @@ pub(super) fn run(
 ) -> Result<Output, Failure> {
     let started = Instant::now();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = start(&mut command, deadline)?;
+    #[expect(clippy::disallowed_methods, reason = "the end of a write to a program wakes nobody")]
+    let mut child = start(&mut command, deadline, thread::sleep)?;
 
     let (sender, events) = mpsc::sync_channel(16);
     if let Some(mut pipe) = child.stdin.take() {
@@ -105,11 +107,16 @@ pub(super) fn run(
             }
         }
     }
-    let status = child.wait().map_err(Failure::Wait)?;
-    Ok(Output { status, stdout, stderr })
+    Ok(Output { status: child.wait().ok(), stdout, stderr })
 }
 
-fn start(command: &mut Command, deadline: Instant) -> Result<Child, Failure> {
+/// Starts the command; while its program is being written, after a pause and up to the deadline,
+/// again.
+pub(super) fn start(
+    command: &mut Command,
+    deadline: Instant,
+    mut sleep: impl FnMut(Duration),
+) -> Result<Child, Failure> {
     let mut pauses = BUSY_PAUSES_MS.into_iter().map(Duration::from_millis);
     loop {
         match (command.spawn(), pauses.next()) {
@@ -118,7 +125,7 @@ fn start(command: &mut Command, deadline: Instant) -> Result<Child, Failure> {
                 if cause.kind() == io::ErrorKind::ExecutableFileBusy
                     && Instant::now() + pause < deadline =>
             {
-                thread::sleep(pause);
+                sleep(pause);
             }
             (Err(cause), _) => return Err(Failure::Start(cause)),
         }
@@ -148,7 +155,8 @@ fn forward(
     });
 }
 
-/// Tells when the child has ended, and leaves it unreaped: so its process id stays valid for a kill.
+/// Tells when the child has ended, and leaves it unreaped: so its process id stays valid for a
+/// kill.
 fn announce_end(child: &Child, to: SyncSender<Event>) {
     let pid = Pid::from_raw(child.id().cast_signed());
     thread::spawn(move || {

@@ -1,4 +1,5 @@
-//! From variables and bytes to a request or a refusal. Whole processes are in `cni/tests/process.rs`.
+//! From variables and bytes to a request or a refusal. Whole processes are in
+//! `cni/tests/process.rs`.
 
 use std::{collections::HashMap, ffi::OsString, io};
 
@@ -61,7 +62,8 @@ fn a_request_has_what_was_given() {
 }
 
 #[test]
-fn del_may_come_without_a_namespace() {
+fn del_may_come_with_or_without_a_namespace() {
+    assert_eq!(request("DEL", r#"{"name": "n"}"#).netns, Some("b".into()));
     for netns in [None, Some("")] {
         let mut variables = variables("DEL").to_vec();
         variables.retain(|(name, _)| *name != "CNI_NETNS");

@@ -67,7 +67,8 @@ impl Answer {
             return Err(Error::new(
                 code::INCOMPATIBLE_VERSION,
                 format!(
-                    "a result without addresses can't be expressed in cniVersion {version}; use 0.3.0 or later"
+                    "a result without addresses can't be expressed in cniVersion {version}; \
+                     use 0.3.0 or later"
                 ),
             ));
         }

@@ -1,7 +1,8 @@
-//! Results of 0.3.0, 0.3.1 and 0.4.0: addresses carry their family, interfaces have no MTU, `dns` is always
-//! there, and upstream prints the members in another order than in 1.x.
+//! Results of 0.3.0, 0.3.1 and 0.4.0: addresses carry their family, interfaces have no MTU, `dns`
+//! is always there, and upstream prints the members in another order than in 1.x.
 //!
-//! These types only write. For reading, the types of 1.1.0 do: `ips[].version` is what the address tells anyway.
+//! These types only write. For reading, the types of 1.1.0 do: `ips[].version` is what the address
+//! tells anyway.
 
 use std::net::IpAddr;
 
@@ -47,7 +48,8 @@ struct IpConfig {
     gateway: Option<IpAddr>,
 }
 
-/// COMPAT: upstream's route is one type for all versions since 0.3.0, so the attributes of 1.1.0 are kept.
+/// COMPAT: upstream's route is one type for all versions since 0.3.0, so the attributes of 1.1.0
+/// are kept.
 #[derive(Serialize)]
 struct Route {
     #[serde(rename = "dst")]
