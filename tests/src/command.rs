@@ -51,12 +51,24 @@ pub(crate) fn finish(
     command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(err.try_clone()?);
     let started = Instant::now();
     let mut child = start(command)?;
-    let pid = Pid::from_raw(i32::try_from(child.id())?);
     let mut input = child.stdin.take().context("standard input is no pipe")?;
-    let (sender, ended) = mpsc::channel();
-    let (status, over) = thread::scope(|scope| -> Result<_> {
+    let (status, over) = thread::scope(|scope| {
         // A program that doesn't read its input closes the pipe: no error of ours.
         scope.spawn(move || input.write_all(stdin));
+        kill_after(&mut child, limit)
+    })?;
+    let elapsed = started.elapsed();
+    let output = Output { status, stdout: content(&mut out)?, stderr: content(&mut err)?, elapsed };
+    ensure!(!over, "program did not end within {limit:?}: {}", output.text());
+    Ok(output)
+}
+
+/// Waits for the end of a child for a while, then kills it. Tells how it ended, and whether it was
+/// killed.
+pub(crate) fn kill_after(child: &mut Child, limit: Duration) -> Result<(ExitStatus, bool)> {
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let (sender, ended) = mpsc::channel();
+    thread::scope(|scope| {
         scope.spawn(move || {
             // Not reaped yet, so that its number is still its own when it is killed below.
             sender.send(waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT))
@@ -66,11 +78,7 @@ pub(crate) fn finish(
             child.kill()?;
         }
         Ok((child.wait()?, over))
-    })?;
-    let elapsed = started.elapsed();
-    let output = Output { status, stdout: content(&mut out)?, stderr: content(&mut err)?, elapsed };
-    ensure!(!over, "program did not end within {limit:?}: {}", output.text());
-    Ok(output)
+    })
 }
 
 fn content(file: &mut File) -> Result<Vec<u8>> {

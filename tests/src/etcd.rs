@@ -1,22 +1,19 @@
 //! A real etcd on a simulated host.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 
 use crate::command::LIMIT;
-use crate::host::{self, Host};
+use crate::host::{self, Host, Service};
 use crate::store::etcd_pairs;
 
-/// Where the certificates are on the host.
-const CERTIFICATES: &str = "/etc/etcd";
+/// Where the certificates are on the host: where `conf/etcd-tls.conflist` looks for them.
+const CERTIFICATES: &str = "/etc/calico/etcd";
 
 /// How clients reach an etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +31,7 @@ pub enum EtcdMode {
 pub struct Etcd {
     host: Arc<Host>,
     mode: EtcdMode,
-    child: Mutex<Arc<Mutex<Child>>>,
+    service: Mutex<Service>,
 }
 
 impl Etcd {
@@ -43,8 +40,8 @@ impl Etcd {
         if mode == EtcdMode::Tls {
             certificates(host)?;
         }
-        let child = launch(host, mode)?;
-        let etcd = Arc::new(Etcd { host: host.clone(), mode, child: Mutex::new(child) });
+        let service = Mutex::new(launch(host, mode)?);
+        let etcd = Arc::new(Etcd { host: host.clone(), mode, service });
         if mode == EtcdMode::Password {
             for command in ["user add root:pass", "user grant-role root root", "auth enable"] {
                 // There are no users yet, so this needs no password.
@@ -75,9 +72,9 @@ impl Etcd {
         members.insert("etcd_endpoints".to_owned(), json!(self.endpoint()));
         if self.mode == EtcdMode::Tls {
             for (member, file) in [
-                ("etcd_ca_cert_file", "ca.crt"),
-                ("etcd_cert_file", "client.crt"),
-                ("etcd_key_file", "client.key"),
+                ("etcd_ca_cert_file", "ca.pem"),
+                ("etcd_cert_file", "cert.pem"),
+                ("etcd_key_file", "key.pem"),
             ] {
                 members.insert(member.to_owned(), json!(format!("{CERTIFICATES}/{file}")));
             }
@@ -113,25 +110,25 @@ impl Etcd {
 
     /// Ends it at once; its data stays.
     pub fn kill(&self) -> Result<()> {
-        let child = self.child();
-        let mut child = child.lock().expect("no holder panics");
-        child.kill()?;
-        child.wait()?;
+        let service = self.service();
+        let mut service = service.lock().expect("no holder panics");
+        service.kill()?;
+        service.wait()?;
         Ok(())
     }
 
     /// Starts it again on its data, after [`Etcd::kill`].
     pub fn restart(&self) -> Result<()> {
-        *self.child.lock().expect("no holder panics") = launch(&self.host, self.mode)?;
+        *self.service.lock().expect("no holder panics") = launch(&self.host, self.mode)?;
         Ok(())
     }
 
-    fn child(&self) -> Arc<Mutex<Child>> {
-        self.child.lock().expect("no holder panics").clone()
+    fn service(&self) -> Service {
+        self.service.lock().expect("no holder panics").clone()
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self.child().lock().expect("no holder panics").id();
+        let pid = self.service().lock().expect("no holder panics").id();
         Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
     }
 
@@ -140,9 +137,9 @@ impl Etcd {
         let mut command = host::command("etcdctl");
         command.env("ETCDCTL_API", "3").arg("--endpoints").arg(self.endpoint());
         if self.mode == EtcdMode::Tls {
-            command.args(["--cacert", &format!("{CERTIFICATES}/ca.crt")]);
-            command.args(["--cert", &format!("{CERTIFICATES}/client.crt")]);
-            command.args(["--key", &format!("{CERTIFICATES}/client.key")]);
+            command.args(["--cacert", &format!("{CERTIFICATES}/ca.pem")]);
+            command.args(["--cert", &format!("{CERTIFICATES}/cert.pem")]);
+            command.args(["--key", &format!("{CERTIFICATES}/key.pem")]);
         }
         if self.mode == EtcdMode::Password && user {
             command.args(["--user", "root:pass"]);
@@ -154,7 +151,7 @@ impl Etcd {
     }
 }
 
-fn launch(host: &Arc<Host>, mode: EtcdMode) -> Result<Arc<Mutex<Child>>> {
+fn launch(host: &Arc<Host>, mode: EtcdMode) -> Result<Service> {
     let scheme = if mode == EtcdMode::Tls { "https" } else { "http" };
     let urls = format!("{scheme}://127.0.0.1:2379");
     let mut command = host::command("etcd");
@@ -163,29 +160,11 @@ fn launch(host: &Arc<Host>, mode: EtcdMode) -> Result<Arc<Mutex<Child>>> {
     command.args(["--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync"]);
     if mode == EtcdMode::Tls {
         command.args(["--client-cert-auth", "--trusted-ca-file"]);
-        command.arg(format!("{CERTIFICATES}/ca.crt"));
-        command.args(["--cert-file", &format!("{CERTIFICATES}/server.crt")]);
-        command.args(["--key-file", &format!("{CERTIFICATES}/server.key")]);
+        command.arg(format!("{CERTIFICATES}/ca.pem"));
+        command.args(["--cert-file", &format!("{CERTIFICATES}/server.pem")]);
+        command.args(["--key-file", &format!("{CERTIFICATES}/server-key.pem")]);
     }
-    let child = host.spawn(command, "etcd.err")?;
-    let stdout = child.lock().expect("no holder panics").stdout.take();
-    let log = BufReader::new(stdout.context("etcd has no standard output")?);
-    let mut file = File::options().create(true).append(true).open(host.dir().join("etcd.log"))?;
-    let (sender, serving) = mpsc::channel();
-    thread::spawn(move || -> std::io::Result<()> {
-        for line in log.lines() {
-            let line = line?;
-            writeln!(file, "{line}")?;
-            if line.contains("serving client traffic") {
-                let _ = sender.send(());
-            }
-        }
-        Ok(())
-    });
-    if serving.recv_timeout(LIMIT).is_err() {
-        bail!("etcd on {} does not serve: see etcd.log in {}", host.name(), host.dir().display());
-    }
-    Ok(child)
+    host.serve("etcd", command, "serving client traffic")
 }
 
 /// Makes an authority, a server's certificate for the loopback and a client's.
@@ -198,16 +177,20 @@ fn certificates(host: &Arc<Host>) -> Result<()> {
          subjectAltName=IP:127.0.0.1,DNS:localhost\n\
          [client]\nbasicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n",
     )?;
-    for name in ["ca", "server", "client"] {
-        let file = |suffix: &str| format!("{CERTIFICATES}/{name}.{suffix}");
+    for (name, certificate, key) in [
+        ("ca", "ca.pem", "ca-key.pem"),
+        ("server", "server.pem", "server-key.pem"),
+        ("client", "cert.pem", "key.pem"),
+    ] {
+        let file = |name: &str| format!("{CERTIFICATES}/{name}");
         let mut command: Command = host::command("openssl");
         command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        command.args(["-nodes", "-days", "2", "-config", &format!("{CERTIFICATES}/openssl.cnf")]);
+        command.args(["-nodes", "-days", "2", "-config", &file("openssl.cnf")]);
         command.args(["-extensions", name, "-subj", &format!("/CN={name}")]);
-        command.args(["-keyout", &file("key"), "-out", &file("crt")]);
+        command.args(["-keyout", &file(key), "-out", &file(certificate)]);
         if name != "ca" {
-            command.args(["-CA", &format!("{CERTIFICATES}/ca.crt")]);
-            command.args(["-CAkey", &format!("{CERTIFICATES}/ca.key")]);
+            command.args(["-CA", &format!("{CERTIFICATES}/ca.pem")]);
+            command.args(["-CAkey", &format!("{CERTIFICATES}/ca-key.pem")]);
         }
         let output = host.output(command, b"", LIMIT)?;
         ensure!(output.status.success(), "openssl, certificate {name}: {}", output.text());

@@ -2,7 +2,7 @@
 //!
 //! Its network, mounts, processes and host name are its own. `/run`, `/etc`, `/opt` and `/var/lib`
 //! are folders of the test's directory, mounted over the machine's inside its mount namespace only;
-//! `/etc` shows the machine's files, but has its own `cni`. `lo` is up, a wire that ends on the host
+//! `/etc` shows the machine's files, but has its own `cni` and `calico`. `lo` is up, a wire that ends on the host
 //! itself holds its addresses, and no route leads out.
 //!
 //! Process 1 waits for the end of a pipe that the test holds. When the test's process goes, in
@@ -10,12 +10,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -40,6 +41,9 @@ const ENVIRONMENT: [(&str, &str); 3] = [
     ("LC_ALL", "C.UTF-8"),
 ];
 
+/// A program that goes on running on a host.
+pub(crate) type Service = Arc<Mutex<Child>>;
+
 /// A simulated host. It ends, with all its processes, when it is dropped.
 #[derive(Debug)]
 pub struct Host {
@@ -48,7 +52,7 @@ pub struct Host {
     addresses: [IpAddr; 2],
     namespaces: Namespaces,
     init: Mutex<Option<(Child, ChildStdin)>>,
-    services: Mutex<Vec<Arc<Mutex<Child>>>>,
+    services: Mutex<Vec<Service>>,
 }
 
 impl Host {
@@ -132,6 +136,12 @@ impl Host {
         &self.dir
     }
 
+    /// The parent of the control groups of this test's containers.
+    pub(crate) fn control_group(&self) -> String {
+        let scene = self.dir.parent().and_then(Path::file_name).unwrap_or_default();
+        format!("/{}", scene.display())
+    }
+
     /// Writes a file of the host, with the folders above it.
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) -> Result<()> {
         let path = self.path(inside);
@@ -154,14 +164,33 @@ impl Host {
         output(self, &self.namespaces.net, command, stdin, limit)
     }
 
-    /// Starts a program that goes on running: its standard error goes to a file of the host's
-    /// directory, its standard output is a pipe. It ends with the host at the latest.
-    pub fn spawn(&self, mut command: Command, log: &str) -> Result<Arc<Mutex<Child>>> {
-        let log = File::create(self.dir.join(log))?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let child = Arc::new(Mutex::new(self.start(&self.namespaces.net, command)?));
-        self.services.lock().expect("no holder panics").push(child.clone());
-        Ok(child)
+    /// Starts a program that goes on running, and waits until it prints a line that contains
+    /// `ready`. What it prints is in `<name>.log` of the host's directory. It ends with the host at
+    /// the latest.
+    pub(crate) fn serve(&self, name: &str, mut command: Command, ready: &str) -> Result<Service> {
+        let path = self.dir.join(format!("{name}.log"));
+        let mut log = File::options().create(true).append(true).open(&path)?;
+        let (reader, writer) = io::pipe()?;
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        // The command holds ends of the pipe: it goes before the pipe is read to its end.
+        let service = Arc::new(Mutex::new(self.start(&self.namespaces.net, command)?));
+        self.services.lock().expect("no holder panics").push(service.clone());
+        let (sender, is_ready) = mpsc::channel();
+        let ready = ready.to_owned();
+        thread::spawn(move || -> io::Result<()> {
+            for line in BufReader::new(reader).lines() {
+                let line = line?;
+                writeln!(log, "{line}")?;
+                if line.contains(&ready) {
+                    let _ = sender.send(());
+                }
+            }
+            Ok(())
+        });
+        if is_ready.recv_timeout(LIMIT).is_err() {
+            bail!("{name} on {} is not ready: see {}", self.name, path.display());
+        }
+        Ok(service)
     }
 
     /// Runs an `ip -j` command on the host.
@@ -276,7 +305,7 @@ impl Drop for Host {
 }
 
 /// A command with the environment of a host, and nothing else of ours.
-pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear().envs(ENVIRONMENT);
     command
@@ -318,7 +347,7 @@ fn fill(dir: &Path) -> Result<()> {
     }
     for entry in fs::read_dir("/etc")? {
         let name = entry?.file_name();
-        if name != "cni" {
+        if name != "cni" && name != "calico" {
             symlink(Path::new("/run/machine-etc").join(&name), dir.join("etc").join(&name))?;
         }
     }

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::command::kill_after;
 use crate::host::{self, Host};
 use crate::pod::Pod;
 
@@ -156,12 +156,7 @@ impl Call {
         let mut stdin = child.stdin.take().context("no standard input")?;
         stdin.write_all(&self.stdin)?;
         drop(stdin);
-        // A moment chosen by the caller, not something that is waited for.
-        thread::sleep(pause);
-        let running = child.try_wait()?.is_none();
-        child.kill()?;
-        child.wait()?;
-        Ok(running)
+        Ok(kill_after(&mut child, pause)?.1)
     }
 
     fn command(&self) -> std::process::Command {

@@ -1,6 +1,8 @@
 //! A scene owns what a test makes, and decides at its end what is kept.
 
 use std::env;
+use std::fs;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -63,8 +65,23 @@ impl Scene {
         for host in self.hosts.lock().expect("no holder panics").iter() {
             host.stop()?;
         }
-        std::fs::remove_dir_all(self.dir.path())
+        self.remove_control_groups()?;
+        fs::remove_dir_all(self.dir.path())
             .with_context(|| format!("removing {}", self.dir.path().display()))
+    }
+
+    /// Removes the control groups of the test's containers, of every hierarchy. The runtimes remove
+    /// their own, but not the parent.
+    fn remove_control_groups(&self) -> Result<()> {
+        let name = self.dir.path().file_name().context("directory without a name")?;
+        let root = Path::new("/sys/fs/cgroup");
+        let mut folders = vec![root.join(name)];
+        for entry in fs::read_dir(root)? {
+            folders.push(entry?.path().join(name));
+        }
+        folders.iter().filter(|folder| folder.is_dir()).try_for_each(|folder| {
+            remove_group(folder).with_context(|| format!("removing {}", folder.display()))
+        })
     }
 
     /// Writes down what a failed test has left, ends its hosts and keeps its directory.
@@ -75,10 +92,22 @@ impl Scene {
                 Ok(kernel) => format!("{:#}", kernel.raw()),
                 Err(error) => format!("{error:#}"),
             };
-            let _ = std::fs::write(host.dir().join("kernel.json"), report);
-            let _ = std::fs::write(host.dir().join("store.json"), Stores::report(host));
+            let _ = fs::write(host.dir().join("kernel.json"), report);
+            let _ = fs::write(host.dir().join("store.json"), Stores::report(host));
             let _ = host.stop();
         }
+        let _ = self.remove_control_groups();
         self.dir.path().display().to_string()
     }
+}
+
+/// Removes a control group with those in it; the files in them can't be removed, and needn't be.
+fn remove_group(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_group(&entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
 }
