@@ -65,7 +65,7 @@ pub async fn add(conf: Conf, request: &Request) -> Result<AddResult, Error> {
     let ladder = Ladder::new(&attachment, &datastore, &sockets);
     let work = Add { attachment: &attachment, datastore: &datastore, sockets: &sockets, ladder: &ladder, now };
     let outcome = tokio::select! {
-        outcome = work.attach(request, &source, Shape { mtu, device }) => outcome,
+        outcome = work.attach(&source, Shape { mtu, device }) => outcome,
         error = run::interrupted(run::ADD_LIMIT) => Err(error),
     };
     match outcome {
@@ -118,7 +118,6 @@ struct Known {
 impl Add<'_> {
     async fn attach(
         &self,
-        request: &Request,
         source: &Source,
         shape: Shape,
     ) -> Result<Attached, Error> {
@@ -156,7 +155,7 @@ impl Add<'_> {
             };
             self.ladder.begin_link(&host_link);
             let pair = self.sockets.create(&wanted, stale.as_ref());
-            let written = self.assign(request, source, prefetched, &known, &host_link, mac);
+            let written = self.assign(source, prefetched, &known, &host_link, mac);
             let (pair, written) = tokio::join!(pair, async {
                 let written = written.await;
                 drop(lock.take());
@@ -290,7 +289,6 @@ impl Add<'_> {
     /// Gets addresses, and writes the endpoint and the profile.
     async fn assign(
         &self,
-        request: &Request,
         source: &Source,
         prefetched: Option<Snapshot>,
         known: &Known,
