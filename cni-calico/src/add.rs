@@ -41,9 +41,7 @@ pub async fn add(conf: Conf, request: &Request) -> Result<AddResult, Error> {
     let now = OffsetDateTime::now_utc();
     let shared = &attachment.conf.shared;
     let source = match attachment.has_own_ipam() {
-        true => {
-            Source::Own(request::addresses(shared, &request.args, &attachment.identity, now)?)
-        }
+        true => Source::Own(request::addresses(shared, &request.args, &attachment.identity, now)?),
         false => Source::Delegate(Delegate::find(request)?),
     };
     if let Source::Own(_) = source
@@ -63,13 +61,21 @@ pub async fn add(conf: Conf, request: &Request) -> Result<AddResult, Error> {
     let sockets = Sockets::open(netns)?;
 
     let ladder = Ladder::new(&attachment, &datastore, &sockets);
-    let work = Add { attachment: &attachment, datastore: &datastore, sockets: &sockets, ladder: &ladder, now };
+    let work = Add {
+        attachment: &attachment,
+        datastore: &datastore,
+        sockets: &sockets,
+        ladder: &ladder,
+        now,
+    };
     let outcome = tokio::select! {
         outcome = work.attach(&source, Shape { mtu, device }) => outcome,
         error = run::interrupted(run::ADD_LIMIT) => Err(error),
     };
     match outcome {
-        Ok(attached) => Ok(attached.result(request, previous.unwrap_or_default(), &attachment.conf)),
+        Ok(attached) => {
+            Ok(attached.result(request, previous.unwrap_or_default(), &attachment.conf))
+        }
         Err(error) => {
             ladder.descend().await;
             Err(error)
@@ -116,11 +122,7 @@ struct Known {
 }
 
 impl Add<'_> {
-    async fn attach(
-        &self,
-        source: &Source,
-        shape: Shape,
-    ) -> Result<Attached, Error> {
+    async fn attach(&self, source: &Source, shape: Shape) -> Result<Attached, Error> {
         let shared = &self.attachment.conf.shared;
         let mut lock = match source {
             Source::Own(_) => lock::acquire(&shared.ipam_lock_file).await,
@@ -138,7 +140,8 @@ impl Add<'_> {
             {
                 return Ok(attached);
             }
-            let stored = known.found.mine.as_ref().map(|mine| mine.endpoint.spec.interface_name.as_str());
+            let stored =
+                known.found.mine.as_ref().map(|mine| mine.endpoint.spec.interface_name.as_str());
             let (host_link, stale) =
                 self.attachment.host_link.choose(&self.sockets.host, stored).await?;
             self.check_ifname(stale.as_ref()).await?;
@@ -185,10 +188,7 @@ impl Add<'_> {
     }
 
     /// Reads all that is known of the container, and for our own IPAM.
-    async fn read(
-        &self,
-        source: &Source,
-    ) -> Result<(Known, Option<Snapshot>), Error> {
+    async fn read(&self, source: &Source) -> Result<(Known, Option<Snapshot>), Error> {
         let identity = &self.attachment.identity;
         let own = vec![
             self.attachment.endpoint.query(),
@@ -199,8 +199,7 @@ impl Add<'_> {
             Source::Own(wanted) => Some(wanted),
             Source::Delegate(_) => None,
         };
-        let read =
-            ipam_add::read(self.datastore, &identity.node, own, wanted, deadline).await?;
+        let read = ipam_add::read(self.datastore, &identity.node, own, wanted, deadline).await?;
         datastore::ensure_ready(&read.cluster, &*self.datastore.store)?;
         let answer = |at: usize| read.own.get(at).map(Vec::as_slice).unwrap_or_default();
         let found =
@@ -218,13 +217,16 @@ impl Add<'_> {
             return Ok(None);
         }
         let container = &self.sockets.container;
-        let link = container.link(&identity.ifname).await.map_err(|error| dataplane::fault(&error))?;
+        let link =
+            container.link(&identity.ifname).await.map_err(|error| dataplane::fault(&error))?;
         let Some(link) = link else { return Ok(None) };
         let present =
             container.addresses(link.index).await.map_err(|error| dataplane::fault(&error))?;
         let addresses = endpoint::addresses(&mine.endpoint);
         let complete = !addresses.is_empty()
-            && addresses.iter().all(|address| present.iter().any(|there| there.net.addr() == *address));
+            && addresses
+                .iter()
+                .all(|address| present.iter().any(|there| there.net.addr() == *address));
         if !complete {
             return Ok(None);
         }
@@ -355,13 +357,8 @@ impl Add<'_> {
         mac: Mac,
         addresses: &[IpAddr],
     ) -> Result<Vec<Change>, Error> {
-        let contents = Contents {
-            labels: &self.attachment.labels,
-            addresses,
-            host_link,
-            mac,
-            now: self.now,
-        };
+        let contents =
+            Contents { labels: &self.attachment.labels, addresses, host_link, mac, now: self.now };
         let mine = known.found.mine.as_ref();
         let endpoint = self.attachment.endpoint.write(mine, &contents);
         let endpoint = endpoint.map_err(|error| invalid_object(&error))?;
@@ -436,8 +433,7 @@ fn invalid_object(error: &ValidationError) -> Error {
 
 /// Whether a handle is among what was read for IPAM.
 fn holds_addresses(prefetched: &Option<Snapshot>, handle: &str) -> bool {
-    let is_handle =
-        |document: &Document| matches!(&document.key, Key::Handle(id) if id == handle);
+    let is_handle = |document: &Document| matches!(&document.key, Key::Handle(id) if id == handle);
     prefetched.as_ref().is_some_and(|snapshot| snapshot.results.iter().flatten().any(is_handle))
 }
 
@@ -452,7 +448,11 @@ impl Attached {
             mac: self.mac,
             // COMPAT: the configured MTU; left out when it is the default.
             mtu: u32::try_from(conf.own.mtu).ok().filter(|mtu| *mtu != 0),
-            sandbox: request.netns.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+            sandbox: request
+                .netns
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default(),
             ..Interface::default()
         });
         result.ips.extend(self.addresses.iter().map(|address| IpConfig {

@@ -69,11 +69,8 @@ async fn stored(
     let datastore = datastore::open(&attachment.conf.shared, &identity.node)?;
     let deadline = run::deadline(run::STORE_LIMIT);
     let queries = [datastore::readiness_query(), attachment.endpoint.query()];
-    let snapshot = datastore
-        .store
-        .read(&queries, deadline)
-        .await
-        .map_err(|error| fault::store(&error))?;
+    let snapshot =
+        datastore.store.read(&queries, deadline).await.map_err(|error| fault::store(&error))?;
     let answer = |at: usize| snapshot.results.get(at).map(Vec::as_slice).unwrap_or_default();
     datastore::ensure_ready(answer(0), &*datastore.store)?;
     let found = attachment.endpoint.find(answer(1)).map_err(|error| fault::damaged(&error))?;

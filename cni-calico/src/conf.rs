@@ -94,7 +94,9 @@ impl Conf {
         if let Some(kind) = conf.own.dataplane_options.get("type") {
             return Err(cni::Error::new(
                 code::UNSUPPORTED_FIELD,
-                format!("dataplane_options.type is {kind}: only the Linux dataplane is here, leave it out"),
+                format!(
+                    "dataplane_options.type is {kind}: only the Linux dataplane is here, leave it out"
+                ),
             ));
         }
         if conf.own.policy_setup_timeout_seconds < 0 {
@@ -155,7 +157,9 @@ fn mtu_from(path: PathBuf, required: bool) -> Result<Option<u32>, cni::Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(cni::Error::new(
                 code::TRY_AGAIN_LATER,
-                format!("MTU file {shown} does not exist and require_mtu_file is set: Felix writes it when it starts"),
+                format!(
+                    "MTU file {shown} does not exist and require_mtu_file is set: Felix writes it when it starts"
+                ),
             ));
         }
         Err(error) => {

@@ -77,8 +77,8 @@ impl Delegate {
         verb: impl FnOnce(&cni::delegate::Delegate, &Request) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (program, request) = (Arc::clone(&self.program), Arc::clone(&self.request));
-        tokio::task::spawn_blocking(move || verb(&program, &request)).await.unwrap_or_else(|error| {
-            Err(Error::new(code::INTERNAL, format!("calling the IPAM plugin: {error}")))
-        })
+        tokio::task::spawn_blocking(move || verb(&program, &request)).await.unwrap_or_else(
+            |error| Err(Error::new(code::INTERNAL, format!("calling the IPAM plugin: {error}"))),
+        )
     }
 }

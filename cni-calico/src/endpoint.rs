@@ -50,7 +50,9 @@ impl EndpointId {
         let invalid = |variable: &str, value: &str, rule: &str| {
             cni::Error::new(
                 code::INVALID_ENVIRONMENT,
-                format!("{variable} \"{value}\" can't be in the name of a WorkloadEndpoint: {rule}"),
+                format!(
+                    "{variable} \"{value}\" can't be in the name of a WorkloadEndpoint: {rule}"
+                ),
             )
         };
         if !names::is_valid_container_id(id) {
@@ -239,10 +241,7 @@ fn create<T: Object>(mut object: T, now: OffsetDateTime) -> Result<Change, Valid
     libcalico::client::prepare_create(&mut object, now, Uuid::new_v4())
 }
 
-fn update(
-    mut endpoint: WorkloadEndpoint,
-    previous: &Stored,
-) -> Result<Change, ValidationError> {
+fn update(mut endpoint: WorkloadEndpoint, previous: &Stored) -> Result<Change, ValidationError> {
     // Written by hand, perhaps; an update insists on both.
     let metadata = &mut endpoint.metadata;
     if metadata.uid.is_empty() {

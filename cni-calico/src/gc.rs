@@ -74,7 +74,9 @@ async fn links(network: &str, valid: &Valid, problems: &mut Vec<String>) -> Resu
             continue;
         }
         match dataplane::remove(&host, link.index).await {
-            Ok(_) => tracing::info!(link = link.name, "removed the link of a container that is gone"),
+            Ok(_) => {
+                tracing::info!(link = link.name, "removed the link of a container that is gone")
+            }
             Err(error) => problems.push(format!("{}: {}", link.name, error.msg)),
         }
     }
@@ -143,9 +145,7 @@ impl Gc<'_> {
         let namespace = stored.endpoint.metadata.namespace.clone();
         let identity = Identity {
             workload: match spec.orchestrator.as_str() {
-                "k8s" => {
-                    Workload::Pod { namespace: namespace.clone(), name: spec.pod.clone() }
-                }
+                "k8s" => Workload::Pod { namespace: namespace.clone(), name: spec.pod.clone() },
                 _ => Workload::Container { namespace: namespace.clone() },
             },
             container_id: spec.container_id.clone(),
@@ -154,11 +154,8 @@ impl Gc<'_> {
             network: self.network.into(),
         };
         let endpoint = EndpointId::of(&identity, None)?;
-        let release = Release {
-            identity: &identity,
-            endpoint: Some(&endpoint),
-            own_ipam: self.own_ipam,
-        };
+        let release =
+            Release { identity: &identity, endpoint: Some(&endpoint), own_ipam: self.own_ipam };
         let found = Found { mine: Some(stored), siblings: Vec::new() };
         release.carry_out(&*self.datastore.store, found, deadline).await.map_err(Error::from)
     }

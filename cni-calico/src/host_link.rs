@@ -57,10 +57,9 @@ impl HostLink {
             Workload::Pod { namespace, name } => {
                 (names::k8s_host_link(prefixes, namespace, name), None)
             }
-            Workload::Container { .. } => (
-                names::cni_host_link(id),
-                Some(names::k8s_host_link("", id, &identity.ifname)),
-            ),
+            Workload::Container { .. } => {
+                (names::cni_host_link(id), Some(names::k8s_host_link("", id, &identity.ifname)))
+            }
         };
         if name.len() > NAME_MAX {
             return Err(cni::Error::new(

@@ -79,10 +79,7 @@ mod tests {
             ("a--b", "a--b"),
             ("a-.-b", "a.b"),
             ("$$", ""),
-            (
-                "some_val-with.lots*of^weird#characters",
-                "some_val-with.lots-of-weird-characters",
-            ),
+            ("some_val-with.lots*of^weird#characters", "some_val-with.lots-of-weird-characters"),
         ] {
             assert_eq!(sanitise(raw), clean, "{raw}");
         }

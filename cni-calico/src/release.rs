@@ -105,12 +105,12 @@ impl Release<'_> {
         deadline: Instant,
     ) -> Result<(), IpamError> {
         // Of a pod, the endpoint may be a later sandbox's: then only the addresses go.
-        let mine = found.mine.as_ref().filter(|mine| {
-            self.endpoint.is_some_and(|endpoint| endpoint.owns(&mine.endpoint))
-        });
-        let delete = mine.map(|mine| {
-            Change::delete(mine.document.key.clone(), mine.document.revision)
-        });
+        let mine = found
+            .mine
+            .as_ref()
+            .filter(|mine| self.endpoint.is_some_and(|endpoint| endpoint.owns(&mine.endpoint)));
+        let delete =
+            mine.map(|mine| Change::delete(mine.document.key.clone(), mine.document.revision));
         let allocator = Allocator::new(store);
         if !self.own_ipam {
             return allocator

@@ -19,8 +19,7 @@ use crate::{fault, lock, node, run};
 pub async fn add(conf: &NetConf, request: &Request) -> Result<AddResult, Error> {
     let node = node::name(conf)?;
     let identity = Identity::of(request, &node);
-    let wanted =
-        request::addresses(conf, &request.args, &identity, OffsetDateTime::now_utc())?;
+    let wanted = request::addresses(conf, &request.args, &identity, OffsetDateTime::now_utc())?;
     let datastore = datastore::open(conf, &node)?;
     let _lock = lock::acquire(&conf.ipam_lock_file).await;
     let deadline = run::deadline(run::STORE_LIMIT);
@@ -67,8 +66,7 @@ pub async fn read(
     deadline: Instant,
 ) -> Result<Read, Error> {
     let count = own.len();
-    let mut queries =
-        vec![datastore::readiness_query(), Query::Key(Key::global(Kind::Node, node))];
+    let mut queries = vec![datastore::readiness_query(), Query::Key(Key::global(Kind::Node, node))];
     queries.extend(own);
     queries.extend(wanted.map(Addresses::queries).unwrap_or_default());
     let mut snapshot = fetch(datastore, &queries, deadline).await?;

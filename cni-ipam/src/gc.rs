@@ -47,8 +47,7 @@ pub async fn collect(
 ) -> Result<Vec<String>, Error> {
     let prefix = names::handle_id(network, "");
     let query = Query::Keys(Prefix::Handles(prefix.clone()));
-    let snapshot =
-        store.read(&[query], deadline).await.map_err(|error| fault::store(&error))?;
+    let snapshot = store.read(&[query], deadline).await.map_err(|error| fault::store(&error))?;
     let allocator = Allocator::new(store);
     let mut problems = Vec::new();
     for document in snapshot.results.into_iter().flatten() {
@@ -60,7 +59,9 @@ pub async fn collect(
             continue;
         }
         match release_if_of(&allocator, &handle, node, deadline).await {
-            Ok(true) => tracing::info!(handle, "released the addresses of a container that is gone"),
+            Ok(true) => {
+                tracing::info!(handle, "released the addresses of a container that is gone")
+            }
             Ok(false) => {}
             Err(error) => problems.push(format!("{handle}: {error}")),
         }

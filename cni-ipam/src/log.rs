@@ -11,11 +11,15 @@ use std::time::{Duration, SystemTime};
 use nix::fcntl::{Flock, FlockArg};
 use time::OffsetDateTime;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::conf::NetConf;
+
+const OWN_CRATES: [&str; 5] = ["calico", "cni_ipam", "libcalico", "netutils", "cni"];
 
 /// Starts logging as the configuration says. `component` stands on every line (`cni-plugin`,
 /// `ipam`). Called once a process; a log file that can't be opened is no reason to fail.
@@ -32,11 +36,13 @@ pub fn start(conf: &NetConf, component: &'static str) {
             Err(error) => (None, Some(format!("log file {path} can't be used: {error}"))),
         },
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
+    // Only our own crates: a connection's frames are of no use to an operator.
+    let ours = OWN_CRATES.map(|target| (target, level));
+    let layer = tracing_subscriber::fmt::layer()
         .event_format(Line { component })
         .with_writer(Sink { file })
-        .finish();
+        .with_filter(Targets::from_iter(ours));
+    let subscriber = tracing_subscriber::registry().with(layer);
     // A second start, as a test makes one, keeps the first.
     let _ = tracing::subscriber::set_global_default(subscriber);
     if let Some(problem) = problem {

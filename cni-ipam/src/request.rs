@@ -58,6 +58,16 @@ pub fn addresses(
             reuse: false,
         }));
     }
+    Ok(Addresses::Any(AutoAssign {
+        handle: Some(identity.handle()),
+        attributes,
+        reuse: true,
+        ..any(conf, &identity.node)?
+    }))
+}
+
+/// One address of each wanted family, for nobody yet.
+pub fn any(conf: &NetConf, node: &str) -> Result<AutoAssign, cni::Error> {
     if !conf.wants_ipv4() && !conf.wants_ipv6() {
         return Err(cni::Error::new(
             code::INVALID_CONFIG,
@@ -65,18 +75,15 @@ pub fn addresses(
              for, set one of them to \"true\"",
         ));
     }
-    Ok(Addresses::Any(AutoAssign {
-        handle: Some(identity.handle()),
-        attributes,
+    Ok(AutoAssign {
         v4: conf.wants_ipv4().into(),
         v6: conf.wants_ipv6().into(),
         v4_pools: pools(&conf.ipam.ipv4_pools),
         v6_pools: pools(&conf.ipam.ipv6_pools),
         intended_use: IntendedUse::Workload,
-        reuse: true,
         all_or_nothing: true,
-        ..AutoAssign::new(&identity.node)
-    }))
+        ..AutoAssign::new(node)
+    })
 }
 
 /// An address, with or without a prefix length.

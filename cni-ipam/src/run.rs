@@ -23,9 +23,10 @@ pub fn deadline(limit: Duration) -> Instant {
 
 /// Runs a verb to its end on a runtime of its own.
 pub fn block_on<T>(verb: impl Future<Output = Result<T, cni::Error>>) -> Result<T, cni::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
-        |error| cni::Error::new(code::INTERNAL, format!("the runtime can't be started: {error}")),
-    )?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            cni::Error::new(code::INTERNAL, format!("the runtime can't be started: {error}"))
+        })?;
     runtime.block_on(verb)
 }
 

@@ -1,12 +1,15 @@
 //! STATUS of the IPAM plugin: could an ADD be served now (`reference/cni-plugin.md` section 5.10)?
 
+use std::time::Instant;
+
 use cni::{Error, code};
+use libcalico::ipam::{Allocator, Assigned, IpamError};
 use libcalico::resources::Kind;
-use libcalico::store::{Document, Key, Query};
+use libcalico::store::{Action, Change, Document, Guard, Key, Query};
 
 use crate::conf::NetConf;
 use crate::datastore::{self, Datastore};
-use crate::{fault, node, run};
+use crate::{fault, node, request, run};
 
 /// Fails with code 50, saying why, if no address can be given.
 pub async fn status(conf: &NetConf) -> Result<(), Error> {
@@ -55,5 +58,29 @@ pub async fn ready(conf: &NetConf, datastore: &Datastore, node: &str) -> Result<
         results = read().await?;
     }
     datastore::ensure_ready(&at(&results, 0), &*datastore.store)?;
-    Ok(())
+    match conf.ipam.kind.as_str() {
+        "calico-ipam" => has_address(conf, datastore, node, deadline).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether an address of each wanted family could be given: asks the allocator for them, together
+/// with a check that can't hold, so that nothing is taken.
+async fn has_address(
+    conf: &NetConf,
+    datastore: &Datastore,
+    node: &str,
+    deadline: Instant,
+) -> Result<(), Error> {
+    let wanted = request::any(conf, node)?;
+    let never = |_: &[Assigned]| {
+        let key = Key::global(Kind::ClusterInformation, "default");
+        vec![Change { key, guard: Guard::Absent, action: Action::Check }]
+    };
+    let outcome =
+        Allocator::new(&*datastore.store).auto_assign(&wanted, None, Some(&never), deadline).await;
+    match outcome {
+        Ok(_) | Err(IpamError::CompanionConflict(_)) => Ok(()),
+        Err(error) => Err(fault::ipam(&error)),
+    }
 }

@@ -98,11 +98,19 @@ impl<'a> Allocator<'a> {
     }
 
     /// TEMP
-    pub async fn ips_by_handle(&self, handle: &str, _deadline: Instant) -> Result<Vec<IpAddr>, IpamError> {
+    pub async fn ips_by_handle(
+        &self,
+        handle: &str,
+        _deadline: Instant,
+    ) -> Result<Vec<IpAddr>, IpamError> {
         Err(IpamError::NotFound { what: handle.into(), detail: "" })
     }
     /// TEMP
-    pub async fn assignment_attributes(&self, ip: IpAddr, _deadline: Instant) -> Result<Temp, IpamError> {
+    pub async fn assignment_attributes(
+        &self,
+        ip: IpAddr,
+        _deadline: Instant,
+    ) -> Result<Temp, IpamError> {
         Err(IpamError::NotFound { what: ip.to_string(), detail: "" })
     }
     pub(super) async fn run<O: Operation>(
@@ -117,5 +125,7 @@ impl<'a> Allocator<'a> {
 
 /// TEMP
 #[derive(Default)]
-pub struct Temp { /// TEMP
- pub active: std::collections::BTreeMap<String, String> }
+pub struct Temp {
+    /// TEMP
+    pub active: std::collections::BTreeMap<String, String>,
+}
