@@ -97,22 +97,6 @@ impl<'a> Allocator<'a> {
         self.run(CollectCold::new(blocks), None, deadline).await
     }
 
-    /// TEMP
-    pub async fn ips_by_handle(
-        &self,
-        handle: &str,
-        _deadline: Instant,
-    ) -> Result<Vec<IpAddr>, IpamError> {
-        Err(IpamError::NotFound { what: handle.into(), detail: "" })
-    }
-    /// TEMP
-    pub async fn assignment_attributes(
-        &self,
-        ip: IpAddr,
-        _deadline: Instant,
-    ) -> Result<Temp, IpamError> {
-        Err(IpamError::NotFound { what: ip.to_string(), detail: "" })
-    }
     pub(super) async fn run<O: Operation>(
         &self,
         mut operation: O,
@@ -121,11 +105,4 @@ impl<'a> Allocator<'a> {
     ) -> Result<O::Answer, IpamError> {
         operation::run(self.store, &mut operation, prefetched, &*self.clock, deadline).await
     }
-}
-
-/// TEMP
-#[derive(Default)]
-pub struct Temp {
-    /// TEMP
-    pub active: std::collections::BTreeMap<String, String>,
 }
