@@ -12,32 +12,41 @@
 //! |---|---|
 //! | [`block`] [`affinity`] [`handle`] [`config`] | the stored objects and what can be done inside one |
 //! | [`pool`] [`reservation`] [`walk`] | which pools, which addresses, in which order |
-//! | [`assign`] [`specific`] [`release`] | the operations |
+//! | [`assign`] [`specific`] [`release`] [`claim`] [`surrender`] [`owner`] | the operations |
+//! | [`utilization`] [`check`] | how full the pools are, and whether all is consistent |
 
 mod address;
 pub mod affinity;
 mod allocator;
 mod assign;
 pub mod block;
+pub mod check;
+mod claim;
 mod codec;
 pub mod config;
 mod error;
 pub mod handle;
 mod operation;
+mod owner;
 pub mod pool;
 mod release;
 mod request;
 pub mod reservation;
 mod specific;
 mod stage;
+mod surrender;
 mod timestamp;
+mod utilization;
 mod view;
 pub mod walk;
 
 pub use allocator::Allocator;
 pub use block::{Block, BlockError, HostReserved, ReleaseGuard};
+pub use claim::Claimed;
 pub use config::IpamConfig;
 pub use error::{IpamError, IpamErrorKind, PoolReport, Shortfall};
+pub use owner::{AssignmentAttributes, Attributes, Owner, OwnerUpdates, SideUpdate};
 pub use pool::{IntendedUse, Labels, PassedOver, Pool, PoolRef};
 pub use release::{ReleaseOutcome, release_queries};
 pub use request::{AssignIp, Assigned, Assignment, AutoAssign, Companion, FamilyResult};
+pub use utilization::{BlockUtilization, PoolUtilization, Usage, Utilization};

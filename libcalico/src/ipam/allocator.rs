@@ -4,16 +4,27 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use time::OffsetDateTime;
 
 use super::assign::AutoAssignOperation;
 use super::block::ReleaseGuard;
+use super::claim::{ClaimAffinity, Claimed, EnsureBlock};
+use super::config::IpamConfig;
 use super::error::IpamError;
 use super::operation::{self, Operation};
+use super::owner::{
+    AssignmentAttributes, IpsByHandle, OwnerUpdates, ReadAttributes, SetOwnerAttributes,
+};
+use super::pool::PoolRef;
 use super::release::{CollectCold, ReleaseByHandle, ReleaseIps, ReleaseOutcome};
 use super::request::{AssignIp, Assigned, Assignment, AutoAssign, Companion, check_name};
 use super::specific::AssignIpOperation;
-use crate::store::{Change, Snapshot, Store};
+use super::surrender::{Conditions, Surrender, Which, legacy_marker};
+use super::utilization::{ReadConfig, ReadUtilization, Utilization};
+use crate::store::{
+    Action, AffinityOwner, Change, Committed, Family, Guard, Key, Revision, Snapshot, Store,
+};
 
 /// Gives out addresses of a cluster's pools, and takes them back. Every call ends by its deadline.
 #[derive(Clone)]
@@ -97,7 +108,174 @@ impl<'a> Allocator<'a> {
         self.run(CollectCold::new(blocks), None, deadline).await
     }
 
-    pub(super) async fn run<O: Operation>(
+    /// The addresses that a handle has. A handle that doesn't exist is a failure.
+    pub async fn ips_by_handle(
+        &self,
+        handle: &str,
+        deadline: Instant,
+    ) -> Result<Vec<IpAddr>, IpamError> {
+        check_name("handle", handle)?;
+        self.run(IpsByHandle(handle), None, deadline).await
+    }
+
+    /// What is recorded of an allocated address, also in a disabled pool.
+    pub async fn assignment_attributes(
+        &self,
+        ip: IpAddr,
+        deadline: Instant,
+    ) -> Result<AssignmentAttributes, IpamError> {
+        self.run(ReadAttributes(ip), None, deadline).await
+    }
+
+    /// Changes the owners of an address that a handle has, if the preconditions hold.
+    pub async fn set_owner_attributes(
+        &self,
+        ip: IpAddr,
+        handle: &str,
+        updates: &OwnerUpdates,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        self.run(SetOwnerAttributes::new(ip, handle, updates)?, None, deadline).await
+    }
+
+    /// The configuration, and the revision of the object that holds it. Without an object it is
+    /// the default, which isn't stored.
+    pub async fn config(
+        &self,
+        deadline: Instant,
+    ) -> Result<(IpamConfig, Option<Revision>), IpamError> {
+        self.run(ReadConfig, None, deadline).await
+    }
+
+    /// Replaces the configuration, unless it was changed since it was read at `revision`.
+    pub async fn set_config(
+        &self,
+        config: &IpamConfig,
+        revision: Option<Revision>,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        if let Some(problem) = config.problem() {
+            return Err(IpamError::InvalidRequest(problem));
+        }
+        let guard = revision.map_or(Guard::Absent, Guard::Revision);
+        let action = Action::Put(config.encode());
+        let change = Change { key: Key::IpamConfig, guard, action };
+        match self.store.commit(&[change], deadline).await? {
+            Committed::Done(_) => Ok(()),
+            Committed::Conflict(_) => Err(IpamError::ConfigChanged),
+        }
+    }
+
+    /// Claims every block of a network for an owner; answers which it has then, and which somebody
+    /// else has.
+    pub async fn claim_affinity(
+        &self,
+        cidr: IpNet,
+        owner: &AffinityOwner,
+        deadline: Instant,
+    ) -> Result<Claimed, IpamError> {
+        self.run(ClaimAffinity::new(cidr, owner)?, None, deadline).await
+    }
+
+    /// Finds an own block, or claims one, in each family that the request reserves ends of blocks
+    /// for. What the request says of addresses doesn't count.
+    pub async fn ensure_block(
+        &self,
+        request: &AutoAssign,
+        deadline: Instant,
+    ) -> Result<Vec<(Family, IpNet)>, IpamError> {
+        self.run(EnsureBlock::new(request)?, None, deadline).await
+    }
+
+    /// Gives up an owner's blocks inside a network of an enabled pool.
+    pub async fn release_affinity(
+        &self,
+        cidr: IpNet,
+        owner: &AffinityOwner,
+        must_be_empty: bool,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        self.surrender(Which::Within(owner.clone(), cidr.trunc()), must_be_empty, deadline).await
+    }
+
+    /// Gives up one block of an owner; with a sequence number, only if the block is still as it
+    /// was then.
+    pub async fn release_owned_block(
+        &self,
+        block: IpNet,
+        owner: &AffinityOwner,
+        must_be_empty: bool,
+        sequence_number: Option<u64>,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        let which = Which::One(owner.clone(), block.trunc());
+        let conditions = Conditions { must_be_empty, sequence_number };
+        self.run(Surrender::new(which, conditions, None), None, deadline).await
+    }
+
+    /// Gives up a block, whoever owns it.
+    pub async fn release_block_affinity(
+        &self,
+        block: IpNet,
+        must_be_empty: bool,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        self.surrender(Which::Block(block.trunc()), must_be_empty, deadline).await
+    }
+
+    /// Gives up all blocks of an owner. Those that can't be given up don't keep the others.
+    pub async fn release_host_affinities(
+        &self,
+        owner: &AffinityOwner,
+        must_be_empty: bool,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        check_name("host", &owner.name)?;
+        self.surrender(Which::Owner(owner.clone()), must_be_empty, deadline).await
+    }
+
+    /// Gives up all blocks inside a pool, of nodes and of others. Addresses stay allocated.
+    pub async fn release_pool_affinities(
+        &self,
+        pool: IpNet,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        self.surrender(Which::Pool(pool.trunc()), false, deadline).await
+    }
+
+    /// Gives up all blocks of a host that is no more. Its addresses stay allocated.
+    pub async fn remove_host(
+        &self,
+        owner: &AffinityOwner,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        check_name("host", &owner.name)?;
+        let extra = legacy_marker(&owner.name);
+        let surrender =
+            Surrender::new(Which::Owner(owner.clone()), Conditions::default(), Some(extra));
+        self.run(surrender, None, deadline).await
+    }
+
+    /// How full pools are; all pools when none is named. Reads every block.
+    pub async fn utilization(
+        &self,
+        pools: &[PoolRef],
+        deadline: Instant,
+    ) -> Result<Utilization, IpamError> {
+        self.run(ReadUtilization(pools), None, deadline).await
+    }
+
+    async fn surrender(
+        &self,
+        which: Which,
+        must_be_empty: bool,
+        deadline: Instant,
+    ) -> Result<(), IpamError> {
+        let conditions = Conditions { must_be_empty, sequence_number: None };
+        self.run(Surrender::new(which, conditions, None), None, deadline).await
+    }
+
+    async fn run<O: Operation>(
         &self,
         mut operation: O,
         prefetched: Option<Snapshot>,

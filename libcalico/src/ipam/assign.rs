@@ -14,6 +14,7 @@ use super::request::{
 use super::reservation::AddressFilter;
 use super::stage::{Env, Order, Stage};
 use super::view::{Fact, View};
+use crate::resources::Kind;
 use crate::store::{AffinityOwner, Family, Key, Query};
 use std::collections::BTreeSet;
 
@@ -54,27 +55,13 @@ struct FamilyPlan {
     choice: Choice,
 }
 
-impl<'a> AutoAssignOperation<'a> {
-    pub(crate) fn new(
-        request: &'a AutoAssign,
-        companion: Option<Companion<'a>>,
-    ) -> Result<AutoAssignOperation<'a>, IpamError> {
-        check_name("host", &request.host)?;
-        check_handle(request.handle.as_deref())?;
-        let requested = |requested| FamilyResult { requested, ..FamilyResult::default() };
-        let mut done = Assignment { v4: requested(request.v4), v6: requested(request.v6) };
-        done.v4.host_reserved = request.host_reserved_v4.as_ref().map(|own| own.handle.clone());
-        done.v6.host_reserved = request.host_reserved_v6.as_ref().map(|own| own.handle.clone());
-        Ok(AutoAssignOperation { request, companion, done, next: None, finished: false })
-    }
-
-    fn facts(&self, view: &View) -> Result<Facts<'a>, IpamError> {
-        let request = self.request;
+impl<'a> Facts<'a> {
+    pub(super) fn new(request: &'a AutoAssign, view: &View) -> Result<Facts<'a>, IpamError> {
         let labels = match (request.intended_use, view.node(&request.host)) {
             (IntendedUse::LoadBalancer, _) => Labels::new(),
             (_, Fact::Present(_, labels)) => labels.clone(),
             (_, Fact::Damaged) => {
-                let key = Key::global(crate::resources::Kind::Node, &request.host);
+                let key = Key::global(Kind::Node, &request.host);
                 return Err(view.damaged(&key, &format!("node {}", request.host)));
             }
             _ => return Err(IpamError::NodeNotFound { host: request.host.clone() }),
@@ -87,6 +74,53 @@ impl<'a> AutoAssignOperation<'a> {
             labels,
             pools: view.pools(),
         })
+    }
+
+    /// The pools of a family that the request may use.
+    pub(super) fn choose_pools(&self, family: Family) -> Result<Choice, IpamError> {
+        let request = self.request;
+        let (requested, reserved) = match family {
+            Family::V4 => (&request.v4_pools, &request.host_reserved_v4),
+            Family::V6 => (&request.v6_pools, &request.host_reserved_v6),
+        };
+        let longest = address::max_prefix_len(family);
+        let max_block_size = match reserved {
+            None => longest,
+            Some(reserved) => {
+                let count = reserved.start_of_block.saturating_add(reserved.end_of_block);
+                let bits = (u32::BITS - count.leading_zeros()) as u8;
+                let wrong = IpamError::InvalidRequest("HostReservedAttr has wrong parameters");
+                longest.checked_sub(bits).ok_or(wrong)?
+            }
+        };
+        let none = Labels::new();
+        pool::choose(
+            &self.pools,
+            &PoolRequest {
+                family,
+                requested,
+                intended_use: request.intended_use,
+                node_labels: &self.labels,
+                namespace_labels: request.namespace_labels.as_ref().unwrap_or(&none),
+                max_block_size,
+                host: &request.host,
+            },
+        )
+    }
+}
+
+impl<'a> AutoAssignOperation<'a> {
+    pub(crate) fn new(
+        request: &'a AutoAssign,
+        companion: Option<Companion<'a>>,
+    ) -> Result<AutoAssignOperation<'a>, IpamError> {
+        check_name("host", &request.host)?;
+        check_handle(request.handle.as_deref())?;
+        let requested = |requested| FamilyResult { requested, ..FamilyResult::default() };
+        let mut done = Assignment { v4: requested(request.v4), v6: requested(request.v6) };
+        done.v4.host_reserved = request.host_reserved_v4.as_ref().map(|own| own.handle.clone());
+        done.v6.host_reserved = request.host_reserved_v6.as_ref().map(|own| own.handle.clone());
+        Ok(AutoAssignOperation { request, companion, done, next: None, finished: false })
     }
 
     /// Decides for one family, after what earlier commits took.
@@ -106,7 +140,7 @@ impl<'a> AutoAssignOperation<'a> {
         if wanted == 0 {
             return Ok(plan);
         }
-        plan.choice = choose_pools(family, facts)?;
+        plan.choice = facts.choose_pools(family)?;
         let mut search = Search::new(family, facts, &plan.choice, stage);
         if done.addresses.is_empty() {
             let found = search.existing(wanted)?;
@@ -187,7 +221,7 @@ impl Operation for AutoAssignOperation<'_> {
         if self.finished {
             return Ok(Step::Done(std::mem::take(&mut self.done)));
         }
-        let facts = self.facts(view)?;
+        let facts = Facts::new(self.request, view)?;
         let mut stage = Stage::new(view, env, facts.config.ip_cooldown_seconds);
         let v4 = self.plan_family(Family::V4, &facts, &mut stage)?;
         // What was found of one family stays found when the other one fails: only all or nothing
@@ -266,37 +300,6 @@ impl AutoAssignOperation<'_> {
         self.next = Some((assignment, !more));
         Ok(Step::Commit { changes, own })
     }
-}
-
-fn choose_pools(family: Family, facts: &Facts<'_>) -> Result<Choice, IpamError> {
-    let request = facts.request;
-    let (requested, reserved) = match family {
-        Family::V4 => (&request.v4_pools, &request.host_reserved_v4),
-        Family::V6 => (&request.v6_pools, &request.host_reserved_v6),
-    };
-    let max_block_size = match reserved {
-        None => address::max_prefix_len(family),
-        Some(reserved) => {
-            let reserved = reserved.start_of_block.saturating_add(reserved.end_of_block);
-            let bits = (u32::BITS - reserved.leading_zeros()) as u8;
-            address::max_prefix_len(family)
-                .checked_sub(bits)
-                .ok_or(IpamError::InvalidRequest("HostReservedAttr has wrong parameters"))?
-        }
-    };
-    let none = Labels::new();
-    pool::choose(
-        &facts.pools,
-        &PoolRequest {
-            family,
-            requested,
-            intended_use: request.intended_use,
-            node_labels: &facts.labels,
-            namespace_labels: request.namespace_labels.as_ref().unwrap_or(&none),
-            max_block_size,
-            host: &request.host,
-        },
-    )
 }
 
 fn report(pool: &pool::Pool, facts: &Facts<'_>, view: &View) -> PoolReport {

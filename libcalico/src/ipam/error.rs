@@ -181,6 +181,12 @@ pub enum IpamError {
         /// Addresses that cool down.
         cooling: usize,
     },
+    /// A block isn't as the caller saw it.
+    #[error("IPAM block updated since we last read it: {block}")]
+    BlockChanged {
+        /// The block.
+        block: IpNet,
+    },
     /// A CIDR is in no enabled pool.
     #[error("The requested CIDR ({cidr}) is not within any configured pools.")]
     CidrOutside {
@@ -343,6 +349,7 @@ impl IpamError {
             IpamError::HandleLimit { .. }
             | IpamError::AlreadyClaimed { .. }
             | IpamError::NotEmpty { .. }
+            | IpamError::BlockChanged { .. }
             | IpamError::InCooldown { .. }
             | IpamError::OtherHandle { .. }
             | IpamError::OwnerMismatch { .. }

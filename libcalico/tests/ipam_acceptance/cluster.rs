@@ -1,0 +1,253 @@
+//! A cluster to test against: a store, a clock that can be moved, and what tests put in.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use libcalico::ipam::check::{Severity, check};
+use libcalico::ipam::{
+    Allocator, AssignIp, Assigned, Assignment, AutoAssign, Block, IntendedUse, IpamConfig,
+    IpamError, PoolRef, ReleaseGuard,
+};
+use libcalico::resources::Kind;
+use libcalico::store::MemoryStore;
+use libcalico::store::{
+    Action, AffinityOwner, AffinityType, Change, Document, Guard, Key, Prefix, Query, Store,
+};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+/// A store with pools, nodes and addresses.
+pub struct Cluster {
+    pub store: Arc<dyn Store>,
+    /// The same store, where it is the one in memory.
+    pub memory: Option<MemoryStore>,
+    ahead: Arc<AtomicI64>,
+}
+
+/// What may be said of a pool.
+pub struct PoolSpec {
+    name: String,
+    spec: Value,
+}
+
+/// A pool with blocks of the default size that serves everybody.
+pub fn pool(name: &str, cidr: &str) -> PoolSpec {
+    PoolSpec { name: name.into(), spec: json!({ "cidr": cidr, "nodeSelector": "all()" }) }
+}
+
+impl PoolSpec {
+    pub fn set(mut self, field: &str, value: impl Into<Value>) -> PoolSpec {
+        self.spec[field] = value.into();
+        self
+    }
+    pub fn block_size(self, size: u8) -> PoolSpec {
+        self.set("blockSize", size)
+    }
+    pub fn node_selector(self, selector: &str) -> PoolSpec {
+        self.set("nodeSelector", selector)
+    }
+    pub fn namespace_selector(self, selector: &str) -> PoolSpec {
+        self.set("namespaceSelector", selector)
+    }
+    pub fn disabled(self) -> PoolSpec {
+        self.set("disabled", true)
+    }
+    pub fn uses(self, uses: &[&str]) -> PoolSpec {
+        self.set("allowedUses", uses.to_vec())
+    }
+    pub fn manual(self) -> PoolSpec {
+        self.set("assignmentMode", "Manual")
+    }
+}
+
+pub fn net(text: &str) -> IpNet {
+    text.parse().expect("a network")
+}
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+pub fn cidrs(texts: &[&str]) -> Vec<PoolRef> {
+    texts.iter().map(|text| PoolRef::Cidr(net(text))).collect()
+}
+
+pub fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+pub fn guard(address: IpAddr, handle: Option<&str>, sequence: Option<u64>) -> ReleaseGuard {
+    ReleaseGuard { address, handle: handle.map(str::to_owned), sequence_number: sequence }
+}
+
+/// As many addresses as there are, without handle, out of the pools that fit.
+pub fn wanted(host: &str, v4: u32, v6: u32) -> AutoAssign {
+    AutoAssign { v4, v6, all_or_nothing: false, ..AutoAssign::new(host) }
+}
+
+/// Everything that was found, whether the call failed or not.
+pub fn found(result: &Result<Assignment, IpamError>) -> usize {
+    result.as_ref().map_or(0, |assignment| assignment.addresses().count())
+}
+
+impl Cluster {
+    pub fn memory() -> Cluster {
+        let memory = MemoryStore::new();
+        let store = Arc::new(memory.clone());
+        Cluster { store, memory: Some(memory), ahead: Arc::new(AtomicI64::new(0)) }
+    }
+
+    pub fn allocator(&self) -> Allocator<'_> {
+        let ahead = self.ahead.clone();
+        Allocator::with_clock(&*self.store, move || {
+            OffsetDateTime::now_utc() + time::Duration::seconds(ahead.load(Ordering::Relaxed))
+        })
+    }
+
+    /// Moves the clock.
+    pub fn wait(&self, seconds: i64) {
+        self.ahead.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    pub async fn put(&self, key: Key, value: Vec<u8>) {
+        let change = Change { key, guard: Guard::Any, action: Action::Put(value) };
+        self.store.commit(&[change], soon()).await.expect("the store takes it");
+    }
+
+    pub async fn delete(&self, key: Key) {
+        let change = Change { key, guard: Guard::Any, action: Action::Delete };
+        self.store.commit(&[change], soon()).await.expect("the store takes it");
+    }
+
+    pub async fn pool(&self, spec: PoolSpec) {
+        let value =
+            json!({ "kind": "IPPool", "metadata": { "name": spec.name }, "spec": spec.spec });
+        self.put(Key::global(Kind::IpPool, spec.name), value.to_string().into_bytes()).await;
+    }
+
+    pub async fn delete_pool(&self, name: &str) {
+        self.delete(Key::global(Kind::IpPool, name)).await;
+    }
+
+    pub async fn node(&self, name: &str, labels: &[(&str, &str)]) {
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        let value = json!({ "kind": "Node", "metadata": { "name": name, "labels": labels } });
+        self.put(Key::global(Kind::Node, name), value.to_string().into_bytes()).await;
+    }
+
+    pub async fn nodes(&self, names: &[&str]) {
+        for name in names {
+            self.node(name, &[]).await;
+        }
+    }
+
+    pub async fn reserve(&self, cidrs: &[&str]) {
+        let value = json!({ "kind": "IPReservation", "spec": { "reservedCIDRs": cidrs } });
+        self.put(Key::global(Kind::IpReservation, "r"), value.to_string().into_bytes()).await;
+    }
+
+    pub async fn config(&self, change: impl FnOnce(&mut IpamConfig)) {
+        let (mut config, revision) = self.allocator().config(soon()).await.expect("a config");
+        change(&mut config);
+        self.allocator().set_config(&config, revision, soon()).await.expect("it is valid");
+    }
+
+    pub async fn all(&self, prefix: Prefix) -> Vec<Document> {
+        let snapshot = self.store.read(&[Query::Prefix(prefix)], soon()).await.expect("it reads");
+        snapshot.results.into_iter().flatten().collect()
+    }
+
+    pub async fn blocks(&self) -> Vec<Block> {
+        let documents = self.all(Prefix::Blocks(None)).await;
+        documents.iter().map(|found| Block::decode(&found.value).expect("a block")).collect()
+    }
+
+    pub async fn block(&self, cidr: &str) -> Option<Block> {
+        self.blocks().await.into_iter().find(|block| block.cidr == net(cidr))
+    }
+
+    /// The blocks that an owner has an affinity for.
+    pub async fn affinities(&self, owner: &AffinityOwner) -> Vec<IpNet> {
+        let documents = self.all(Prefix::Affinities(owner.clone(), None)).await;
+        let cidr = |found: Document| match found.key {
+            Key::Affinity(_, cidr) => Some(cidr),
+            _ => None,
+        };
+        documents.into_iter().filter_map(cidr).collect()
+    }
+
+    pub async fn all_affinities(&self) -> Vec<Document> {
+        let mut found = self.all(Prefix::AllAffinities(AffinityType::Host)).await;
+        found.extend(self.all(Prefix::AllAffinities(AffinityType::Virtual)).await);
+        found
+    }
+
+    pub async fn handles(&self) -> Vec<String> {
+        let id = |found: Document| match found.key {
+            Key::Handle(id) => Some(id),
+            _ => None,
+        };
+        self.all(Prefix::Handles(String::new())).await.into_iter().filter_map(id).collect()
+    }
+
+    /// One IPv4 address for a handle.
+    pub async fn assign(&self, host: &str, handle: &str) -> Result<Assigned, IpamError> {
+        let request = AutoAssign { handle: Some(handle.into()), ..AutoAssign::new(host) };
+        let assignment = self.allocator().auto_assign(&request, None, None, soon()).await?;
+        Ok(assignment.v4.addresses[0].clone())
+    }
+
+    pub async fn auto(&self, request: &AutoAssign) -> Result<Assignment, IpamError> {
+        self.allocator().auto_assign(request, None, None, soon()).await
+    }
+
+    pub async fn assign_ip(
+        &self,
+        address: &str,
+        host: &str,
+        handle: Option<&str>,
+    ) -> Result<Assigned, IpamError> {
+        let request = self.ip_request(address, host, handle);
+        self.allocator().assign_ip(&request, None, None, soon()).await
+    }
+
+    pub fn ip_request(&self, address: &str, host: &str, handle: Option<&str>) -> AssignIp {
+        AssignIp {
+            ip: ip(address),
+            host: host.into(),
+            handle: handle.map(str::to_owned),
+            attributes: BTreeMap::new(),
+            intended_use: Some(IntendedUse::Workload),
+            max_per_handle: None,
+            host_reserved: None,
+            reuse: false,
+        }
+    }
+
+    pub async fn release(&self, handle: &str) -> Vec<IpAddr> {
+        let handles = [handle.to_owned()];
+        let released = self.allocator().release_by_handle(&handles, None, Vec::new(), soon()).await;
+        released.expect("it is released")
+    }
+
+    /// Releases an address without guards.
+    pub async fn release_ip(&self, address: IpAddr) {
+        let outcome = self
+            .allocator()
+            .release_ips(&[guard(address, None, None)], soon())
+            .await
+            .expect("it is released");
+        assert!(outcome.error.is_none() && outcome.unallocated.is_empty(), "{outcome:?}");
+    }
+
+    /// Nothing is broken, and nothing is half-done.
+    pub async fn consistent(&self) {
+        let report = check(&self.all(Prefix::All).await);
+        let problems: Vec<_> = report.at_least(Severity::HalfDone).collect();
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+}

@@ -1,0 +1,34 @@
+//! The acceptance list of IPAM (`reference/ipam.md` section 16), each row a test that bears its
+//! number, on every store. Rows of Kubernetes (K) and of Windows nodes (W) are not among them.
+
+mod affinities;
+mod cluster;
+mod pools;
+mod releases;
+mod tables;
+
+use cluster::Cluster;
+
+/// Runs a row, then checks the whole store.
+fn row<F: AsyncFnOnce(&Cluster)>(cluster: Cluster, test: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        test(&cluster).await;
+        cluster.consistent().await;
+    });
+}
+
+/// Declares rows: each runs on every store. A row that leaves a state on purpose that the checker
+/// would refuse repairs it at its end.
+macro_rules! rows {
+    ($($(#[$meta:meta])* async fn $name:ident($cluster:ident) $body:block)*) => {
+        $($(#[$meta])* async fn $name($cluster: &$crate::cluster::Cluster) $body)*
+
+        mod on_memory {
+            $(#[test] fn $name() {
+                $crate::row($crate::cluster::Cluster::memory(), super::$name);
+            })*
+        }
+    };
+}
+pub(crate) use rows;
