@@ -20,7 +20,7 @@ use crate::client::{ClientError, decode_document, prepare_create, prepare_update
 use crate::resources::{
     ClusterInformation, ClusterInformationSpec, IpPool, IpPoolSpec, Kind, Node, NodeSpec, tier,
 };
-use crate::store::{Change, Committed, Document, Key, Prefix, Query, Store};
+use crate::store::{Change, Committed, Document, Key, Prefix, Query, Store, StoreErrorKind};
 
 /// The name of the default IPv4 pool, as upstream's node agent names it.
 pub const IPV4_POOL: &str = "default-ipv4-ippool";
@@ -174,8 +174,12 @@ async fn run(
         if changes.is_empty() {
             return Ok(());
         }
-        if let Committed::Done(_) = store.commit(&changes, deadline).await? {
-            return Ok(());
+        match store.commit(&changes, deadline).await {
+            Ok(Committed::Done(_)) => return Ok(()),
+            Ok(Committed::Conflict(_)) => {}
+            // Whether it was made, the next read shows.
+            Err(error) if error.kind == StoreErrorKind::Unknown => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Err(ClientError::Conflict { id: "ClusterInformation(default)".to_owned() })

@@ -221,32 +221,38 @@ impl Client {
         Ok(List { items: items.collect(), revision: snapshot.revision })
     }
 
-    /// Makes one change. When its fate is unknown, what is stored tells.
+    /// Makes one change.
     async fn commit(&self, change: Change, deadline: Instant) -> Result<Revision, ClientError> {
-        let Change { key, guard, action } = &change;
         let committed = match self.store.commit(std::slice::from_ref(&change), deadline).await {
-            Err(error) if error.kind == StoreErrorKind::Unknown => {
-                let found = self.read_document(key, deadline).await?;
-                match (action, found) {
-                    (Action::Put(value), Some(found)) if found.value == *value => {
-                        Committed::Done(found.revision)
-                    }
-                    (Action::Delete, None) => Committed::Done(0),
-                    _ => return Err(error.into()),
-                }
-            }
-            committed => committed?,
+            Err(error) => return self.look_up(&change, error, deadline).await,
+            Ok(committed) => committed,
         };
-        let (id, store) = (id(key), self.store.describe());
-        match committed {
-            Committed::Done(revision) => Ok(revision),
-            Committed::Conflict(present) => {
-                Err(match (guard, present.into_iter().flatten().next()) {
-                    (Guard::Absent, _) => ClientError::AlreadyExists { id },
-                    (_, None) => ClientError::NotFound { id, store },
-                    (_, Some(_)) => ClientError::Conflict { id },
-                })
-            }
+        let (id, store) = (id(&change.key), self.store.describe());
+        let present = match committed {
+            Committed::Done(revision) => return Ok(revision),
+            Committed::Conflict(present) => present.into_iter().flatten().next(),
+        };
+        Err(match (change.guard, present) {
+            (Guard::Absent, _) => ClientError::AlreadyExists { id },
+            (_, None) => ClientError::NotFound { id, store },
+            (_, Some(_)) => ClientError::Conflict { id },
+        })
+    }
+
+    /// When the fate of a change is unknown, what is stored tells.
+    async fn look_up(
+        &self,
+        change: &Change,
+        error: StoreError,
+        deadline: Instant,
+    ) -> Result<Revision, ClientError> {
+        if error.kind != StoreErrorKind::Unknown {
+            return Err(error.into());
+        }
+        match (&change.action, self.read_document(&change.key, deadline).await?) {
+            (Action::Put(value), Some(found)) if found.value == *value => Ok(found.revision),
+            (Action::Delete, None) => Ok(0),
+            _ => Err(error.into()),
         }
     }
 

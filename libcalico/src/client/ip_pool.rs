@@ -69,12 +69,13 @@ impl Client {
                 continue;
             };
             let turnstile = Change::update(cluster.key, cluster.revision, cluster.value);
-            match self.store.commit(&[turnstile, create.clone()], deadline).await? {
-                Committed::Done(revision) => return Ok(revision),
-                Committed::Conflict(present) if present.get(1).is_some_and(Option::is_some) => {
+            match self.store.commit(&[turnstile, create.clone()], deadline).await {
+                Err(error) => return self.look_up(&create, error, deadline).await,
+                Ok(Committed::Done(revision)) => return Ok(revision),
+                Ok(Committed::Conflict(present)) if present.get(1).is_some_and(Option::is_some) => {
                     return Err(already_exists());
                 }
-                Committed::Conflict(_) => {}
+                Ok(Committed::Conflict(_)) => {}
             }
         }
         Err(ClientError::Conflict { id: super::id(&create.key) })
