@@ -26,3 +26,12 @@ pub fn binary_dir() -> Result<PathBuf> {
     }
     Ok(dir)
 }
+
+/// A tool that `scripts/test` has installed into the target folder: `cnitool`.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let exe = env::current_exe().context("no path to the test executable")?;
+    let target = exe.ancestors().nth(3).context("test executable outside of a target folder")?;
+    let path = target.join("tools").join(name);
+    ensure!(path.is_file(), "no {}: run scripts/test, which installs it", path.display());
+    Ok(path)
+}

@@ -84,6 +84,11 @@ impl Containerd {
 }
 
 impl Attached {
+    /// Its id, as it was given.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Runs a program in the container, as `ctr task exec` does.
     pub fn exec(&self, argv: &[&str]) -> Result<String> {
         let start = ["ctr", "task", "exec", "--exec-id", "e1", &self.id];

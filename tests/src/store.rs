@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::command::LIMIT;
@@ -71,6 +72,16 @@ impl Dump {
     pub fn endpoints(&self) -> Vec<&Value> {
         self.under("/calico/resources/v3/projectcalico.org/workloadendpoints/")
             .map(|(_, value)| value)
+            .collect()
+    }
+
+    /// The ranges of the pools.
+    pub fn pools(&self) -> Result<Vec<IpNet>> {
+        self.under("/calico/resources/v3/projectcalico.org/ippools/")
+            .map(|(key, pool)| {
+                let cidr = pool["spec"]["cidr"].as_str().unwrap_or_default();
+                cidr.parse().with_context(|| format!("cidr of {key}"))
+            })
             .collect()
     }
 
