@@ -28,18 +28,28 @@ impl Bench {
         Bench { etcd: Arc::new(Mutex::new(etcd)), proxy, store, direct }
     }
 
-    /// What runs when the answer is lost, once the commit is known to have been made.
+    /// Loses the answer of a commit once it is known to have been made, and then does something.
     fn after(&self, id: &str, value: &str, then: impl FnOnce(&Etcd) + Send + 'static) -> Loss {
+        Loss::Answer(self.once_made(id, value, then))
+    }
+
+    /// Waits until a document has this value, then does something.
+    fn once_made(
+        &self,
+        id: &str,
+        value: &str,
+        then: impl FnOnce(&Etcd) + Send + 'static,
+    ) -> Box<dyn FnOnce() + Send> {
         let (etcd, path) = (self.etcd.clone(), path(id));
         let value = value.to_owned();
-        Loss::Answer(Box::new(move || {
+        Box::new(move || {
             let etcd = etcd.lock().unwrap();
             let until = Instant::now() + Duration::from_secs(20);
             while etcd.ctl(&["get", "--print-value-only", &path]).trim() != value {
                 assert!(Instant::now() < until, "{path} never became {value}");
             }
             then(&etcd);
-        }))
+        })
     }
 
     async fn commit(&self, changes: &[Change]) -> Committed {
@@ -83,6 +93,19 @@ async fn a_commit_that_was_lost_on_its_way_is_sent_again() {
     let committed = bench.commit(&[create("a")]).await;
     assert!(matches!(committed, Committed::Done(_)), "{committed:?}");
     assert_eq!(get(&bench.direct, &handle("a")).await.unwrap().value, b"a");
+}
+
+#[tokio::test]
+async fn a_commit_that_arrives_late_is_no_conflict_with_its_second_try() {
+    let bench = Bench::start().await;
+    let made = bench.once_made("a", "marked-value", |_| {});
+    bench.proxy.lose(Loss::Late(b"marked-value", made));
+    let create = Change::create(handle("a"), b"marked-value".to_vec());
+    let committed = bench.commit(&[create]).await;
+    let found = get(&bench.direct, &handle("a")).await.unwrap();
+    assert_eq!(committed, Committed::Done(found.revision));
+    // The first try made it: the second one came too late.
+    assert_eq!(bench.direct.read(&[], soon()).await.unwrap().revision, found.revision);
 }
 
 #[tokio::test]
@@ -160,8 +183,7 @@ async fn an_update_that_others_came_before_is_a_conflict() {
 async fn a_server_killed_between_request_and_answer_is_waited_for() {
     let bench = Bench::start().await;
     let etcd = bench.etcd.clone();
-    let loss = bench.after("a", "a", |_| {});
-    let Loss::Answer(made) = loss else { unreachable!() };
+    let made = bench.once_made("a", "a", |_| {});
     let (killed, restart) = std::sync::mpsc::channel();
     bench.proxy.lose(Loss::Answer(Box::new(move || {
         made();

@@ -14,6 +14,9 @@ pub enum Loss {
     Answer(Box<dyn FnOnce() + Send>),
     /// The answer is dropped and the connection stays open, silent.
     Silently,
+    /// The first request that holds these bytes is kept back, and its connection dropped. It
+    /// arrives just before the next one that holds them; then this runs, then that one goes on.
+    Late(&'static [u8], Box<dyn FnOnce() + Send>),
 }
 
 /// A proxy on a loopback port.
@@ -28,6 +31,15 @@ struct Shared {
     closed: AtomicBool,
     accepted: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
+    late: Mutex<Option<Late>>,
+}
+
+/// A request that was kept back.
+struct Late {
+    server: TcpStream,
+    bytes: Vec<u8>,
+    marker: &'static [u8],
+    then: Box<dyn FnOnce() + Send>,
 }
 
 impl Proxy {
@@ -41,6 +53,7 @@ impl Proxy {
             closed: AtomicBool::new(false),
             accepted: AtomicUsize::new(0),
             open: Mutex::new(Vec::new()),
+            late: Mutex::new(None),
         });
         let accepting = shared.clone();
         thread::spawn(move || {
@@ -116,20 +129,25 @@ impl Shared {
             if silent {
                 continue;
             }
-            let loss = {
-                let mut loss = self.loss.lock().unwrap();
-                let mine =
-                    loss.as_ref().is_some_and(|loss| matches!(loss, Loss::Request) == request);
-                if mine { loss.take() } else { None }
-            };
+            let bytes = &buffer[..length];
+            if request {
+                self.deliver_late(bytes);
+            }
+            let loss = self.loss_of(bytes, request);
             match loss {
                 None => {
-                    if to.write_all(&buffer[..length]).is_err() {
+                    if to.write_all(bytes).is_err() {
                         break;
                     }
                 }
                 Some(Loss::Silently) => silent = true,
                 Some(Loss::Request) => break,
+                Some(Loss::Late(marker, then)) => {
+                    let late = Late { server: to, bytes: bytes.to_vec(), marker, then };
+                    *self.late.lock().unwrap() = Some(late);
+                    let _ = from.shutdown(Shutdown::Both);
+                    return;
+                }
                 Some(Loss::Answer(then)) => {
                     then();
                     break;
@@ -139,4 +157,27 @@ impl Shared {
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }
+
+    /// What befalls these bytes.
+    fn loss_of(&self, bytes: &[u8], request: bool) -> Option<Loss> {
+        let mut loss = self.loss.lock().unwrap();
+        let mine = match loss.as_ref()? {
+            Loss::Request => request,
+            Loss::Late(marker, _) => request && holds(bytes, marker),
+            Loss::Answer(_) | Loss::Silently => !request,
+        };
+        if mine { loss.take() } else { None }
+    }
+
+    fn deliver_late(&self, bytes: &[u8]) {
+        let late = self.late.lock().unwrap().take_if(|late| holds(bytes, late.marker));
+        if let Some(mut late) = late {
+            late.server.write_all(&late.bytes).unwrap();
+            (late.then)();
+        }
+    }
+}
+
+fn holds(bytes: &[u8], marker: &[u8]) -> bool {
+    bytes.windows(marker.len()).any(|window| window == marker)
 }
