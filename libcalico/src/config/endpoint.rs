@@ -56,6 +56,11 @@ impl Endpoint {
         self.tls
     }
 
+    /// The URL to dial for those who speak TLS themselves: never `https`.
+    pub(crate) fn dialled(&self) -> String {
+        format!("http://{}:{}", self.host, self.port)
+    }
+
     /// The host, as its certificate must name it: without the brackets of an IPv6 address.
     pub fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')

@@ -5,11 +5,13 @@
 //! The etcd client doesn't fail over, so this does: see [`servers`] for how a server is chosen and
 //! left, and [`fate`] for how the fate of a commit is found out whose answer was lost.
 
+mod dial;
 mod failure;
 mod fate;
 mod request;
 mod server;
 mod servers;
+mod tls;
 mod watch;
 
 use std::time::{Duration, Instant};
@@ -55,30 +57,42 @@ impl EtcdStore {
         paths: &[String],
         deadline: Instant,
     ) -> Result<Committed, StoreError> {
+        let mut lost: Option<Failure> = None;
+        let mut unsent = 0;
         loop {
-            let connection = self.servers.connection(deadline).await?;
+            let connection = self.servers.connection(paths, deadline).await?;
             let half = deadline.saturating_duration_since(Instant::now()) / 2;
             let limit = Instant::now() + COMMIT_LIMIT.min(half);
             let sent = connection.txn(request::commit(changes, paths));
-            let failure = match timeout_at(limit.into(), sent).await {
-                Ok(Ok(response)) => {
-                    return request::committed(&response, changes)
-                        .map_err(|failure| self.servers.error("commit", &connection, &failure));
-                }
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::silent(),
+            let answer = match timeout_at(limit.into(), sent).await {
+                Ok(answer) => answer.and_then(|answer| request::committed(&answer, changes)),
+                Err(_) => Err(Failure::silent()),
             };
-            self.servers.left(&connection, &failure);
-            match failure.next {
-                Next::Stop => return Err(self.servers.error("commit", &connection, &failure)),
-                // The request never left: any server will do.
-                Next::Server if !failure.sent => continue,
-                Next::Server | Next::Later => {}
-            }
-            tracing::debug!(server = %connection, reason = %failure.reason, "a commit's answer was lost");
+            let failure = match (answer, &lost) {
+                (Ok(done @ Committed::Done(_)), _) | (Ok(done), None) => return Ok(done),
+                // It may be our own first attempt, arrived late, that is in the way.
+                (Ok(Committed::Conflict(_)), Some(earlier)) => earlier.clone(),
+                (Err(failure), _) => {
+                    self.servers.left(&connection, &failure);
+                    match failure.next {
+                        // It never left: any server will do, but each of them only once.
+                        Next::Server if !failure.sent && unsent < self.servers.count() => {
+                            unsent += 1;
+                            continue;
+                        }
+                        _ if !failure.sent && lost.is_none() => {
+                            return Err(self.servers.error("commit", &connection, &failure));
+                        }
+                        _ => failure,
+                    }
+                }
+            };
+            let reason = failure.reason.as_str();
+            tracing::debug!(server = %connection, reason, "the answer to a commit was lost");
             if let Some(committed) = self.find_out(changes, paths, &failure, deadline).await? {
                 return Ok(committed);
             }
+            lost = Some(failure);
         }
     }
 

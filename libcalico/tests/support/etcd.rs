@@ -21,7 +21,7 @@ pub struct Etcd {
     pub host: String,
     scheme: &'static str,
     extra: Vec<String>,
-    child: Child,
+    child: Option<Child>,
     dir: Option<TempDir>,
 }
 
@@ -36,10 +36,30 @@ impl Etcd {
         Etcd::launch(host.to_owned(), "https", extra)
     }
 
-    fn launch(host: String, scheme: &'static str, extra: Vec<String>) -> Etcd {
+    /// The members of one cluster, without TLS.
+    pub fn start_cluster(members: usize) -> Vec<Etcd> {
+        let hosts: Vec<_> = (0..members).map(|_| random_host()).collect();
+        let cluster: Vec<_> =
+            hosts.iter().map(|host| format!("{host}=http://{host}:2380")).collect();
+        let extra = vec![format!("--initial-cluster={}", cluster.join(","))];
+        let prepare = |host| Etcd::prepare(host, "http", extra.clone());
+        let mut members: Vec<_> = hosts.into_iter().map(prepare).collect();
+        // None is ready before most are.
+        let starting: Vec<_> = members.iter_mut().map(Etcd::spawn).collect();
+        members.iter_mut().zip(starting).for_each(|(etcd, ready)| etcd.wait(&ready));
+        members
+    }
+
+    fn launch(host: String, scheme: &'static str, mut extra: Vec<String>) -> Etcd {
+        extra.push(format!("--initial-cluster={host}=http://{host}:2380"));
+        let mut etcd = Etcd::prepare(host, scheme, extra);
+        etcd.restart();
+        etcd
+    }
+
+    fn prepare(host: String, scheme: &'static str, extra: Vec<String>) -> Etcd {
         let dir = tempfile::Builder::new().prefix("etcd-").tempdir().unwrap();
-        let child = spawn(dir.path(), &host, scheme, &extra);
-        Etcd { host, scheme, extra, child, dir: Some(dir) }
+        Etcd { host, scheme, extra, child: None, dir: Some(dir) }
     }
 
     /// `http://127.x.y.z:2379`.
@@ -54,13 +74,16 @@ impl Etcd {
 
     /// Kills it at once.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
-    /// Starts it again on its data.
+    /// Starts it (again), on its data.
     pub fn restart(&mut self) {
-        self.child = spawn(self.dir(), &self.host, self.scheme, &self.extra);
+        let ready = self.spawn();
+        self.wait(&ready);
     }
 
     /// Stops it without its closing anything: it goes silent.
@@ -86,18 +109,63 @@ impl Etcd {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        let child = self.child.as_ref().unwrap();
+        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
     }
 
     fn dir(&self) -> &Path {
         self.dir.as_ref().unwrap().path()
     }
+
+    /// Starts the process; the answer hears of it when it serves.
+    fn spawn(&mut self) -> mpsc::Receiver<()> {
+        let (scheme, host) = (self.scheme, &self.host);
+        let (client, peer) = (format!("{scheme}://{host}:2379"), format!("http://{host}:2380"));
+        let mut child = Command::new("etcd")
+            .args(["--logger=zap", "--log-outputs=stderr", "--unsafe-no-fsync"])
+            .arg(format!("--name={host}"))
+            .arg(format!("--data-dir={}", self.dir().join("data").display()))
+            .arg(format!("--listen-client-urls={client}"))
+            .arg(format!("--advertise-client-urls={client}"))
+            .arg(format!("--listen-peer-urls={peer}"))
+            .arg(format!("--initial-advertise-peer-urls={peer}"))
+            .args(&self.extra)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("etcd is installed");
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        self.child = Some(child);
+        let mut log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let (ready, wait) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = writeln!(log, "{line}");
+                if line.contains("serving") && line.contains("client traffic") {
+                    let _ = ready.send(());
+                }
+            }
+        });
+        wait
+    }
+
+    fn wait(&mut self, ready: &mpsc::Receiver<()>) {
+        if ready.recv_timeout(START_LIMIT).is_err() {
+            let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+            panic!("etcd didn't start:\n{log}");
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir().join("log")
+    }
 }
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if let Some(dir) = self.dir.take().filter(|_| std::thread::panicking()) {
             eprintln!("etcd's data and log are kept in {}", dir.keep().display());
         }
@@ -112,41 +180,4 @@ pub fn random_host() -> String {
         rand::random_range(1..250),
         rand::random_range(1..250)
     )
-}
-
-fn spawn(dir: &Path, host: &str, scheme: &str, extra: &[String]) -> Child {
-    let (client, peer) = (format!("{scheme}://{host}:2379"), format!("http://{host}:2380"));
-    let mut child = Command::new("etcd")
-        .args(["--name=test", "--logger=zap", "--log-outputs=stderr", "--unsafe-no-fsync"])
-        .arg(format!("--data-dir={}", dir.join("data").display()))
-        .arg(format!("--listen-client-urls={client}"))
-        .arg(format!("--advertise-client-urls={client}"))
-        .arg(format!("--listen-peer-urls={peer}"))
-        .arg(format!("--initial-advertise-peer-urls={peer}"))
-        .arg(format!("--initial-cluster=test={peer}"))
-        .args(extra)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("etcd is installed");
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let log_path: PathBuf = dir.join("log");
-    let mut log = File::options().create(true).append(true).open(&log_path).unwrap();
-    let (ready, wait) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            let _ = writeln!(log, "{line}");
-            if line.contains("serving") && line.contains("client") {
-                let _ = ready.send(());
-            }
-        }
-    });
-    if wait.recv_timeout(START_LIMIT).is_err() {
-        let _ = child.kill();
-        let log = std::fs::read_to_string(&log_path).unwrap_or_default();
-        panic!("etcd didn't start:\n{log}");
-    }
-    child
 }

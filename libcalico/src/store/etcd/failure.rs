@@ -4,9 +4,10 @@ use std::error::Error;
 use std::io;
 
 use etcd_client::Error as ClientError;
-use rustls::{AlertDescription, CertificateError};
+use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 use tonic::Code;
 
+use super::dial::Heard;
 use super::server::Server;
 use crate::store::StoreErrorKind;
 
@@ -77,7 +78,7 @@ impl Failure {
 
     /// A connection that wasn't made.
     pub(super) fn connecting(error: &(dyn Error + 'static), server: &Server) -> Failure {
-        if let Some(refusal) = tls_refusal(error, server) {
+        if let Some(refusal) = find_tls_refusal(error, server) {
             return Failure::new(refusal.kind, Next::Server, refusal.reason);
         }
         let reason = match io_error(error) {
@@ -86,7 +87,9 @@ impl Failure {
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
                     if server.endpoint.tls() =>
                 {
-                    "closed the connection during the TLS handshake".to_owned()
+                    "closed the connection during the TLS handshake; if it doesn't speak TLS, write \
+                     http:// in etcd_endpoints"
+                        .to_owned()
                 }
                 _ => format!("can't be reached: {error}"),
             },
@@ -96,7 +99,7 @@ impl Failure {
     }
 
     /// A request that failed.
-    pub(super) fn requesting(error: &ClientError, server: &Server) -> Failure {
+    pub(super) fn requesting(error: &ClientError, server: &Server, heard: &Heard) -> Failure {
         let status = match error {
             ClientError::GRpcStatus(status) => status,
             ClientError::TransportError(error) => {
@@ -106,19 +109,17 @@ impl Failure {
             other => return Failure::nonsense(&format!("no usable answer ({other})")),
         };
         if let Some(source) = status.source() {
-            if let Some(refusal) = tls_refusal(source, server) {
+            // With TLS 1.3 our certificate is refused only after the handshake, and the request
+            // that was waiting learns just that the connection is gone.
+            let refusal = heard.refusal().map(|error| tls_refusal(error, server));
+            if let Some(refusal) = refusal.or_else(|| find_tls_refusal(source, server)) {
                 return Failure::new(refusal.kind, Next::Server, refusal.reason);
             }
             if never_left(source) {
                 return Failure::connecting(source, server);
             }
             let hint = match server.endpoint.tls() {
-                false if status.message().contains("h2 protocol error") => {
-                    "; if it speaks TLS, write https:// in etcd_endpoints"
-                }
-                true if server.certificate().is_none() => {
-                    "; if it asks for a client certificate, set etcd_cert_file and etcd_key_file"
-                }
+                false if !heard.http2() => "; if it speaks TLS, write https:// in etcd_endpoints",
                 _ => "",
             };
             let reason = format!("closed the connection ({}){hint}", innermost(source));
@@ -219,9 +220,13 @@ fn never_left(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|error| error.is::<tonic::ConnectError>())
 }
 
-/// What TLS found wrong: with the server's certificate, or with ours.
-fn tls_refusal(error: &(dyn Error + 'static), server: &Server) -> Option<Refusal> {
+fn find_tls_refusal(error: &(dyn Error + 'static), server: &Server) -> Option<Refusal> {
     let error = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>())?;
+    Some(tls_refusal(error, server))
+}
+
+/// What TLS found wrong: with the server's certificate, or with ours.
+fn tls_refusal(error: &rustls::Error, server: &Server) -> Refusal {
     let reason = match error {
         rustls::Error::InvalidCertificate(error) => their_certificate(error, server),
         rustls::Error::AlertReceived(alert) => match server.certificate() {
@@ -235,11 +240,11 @@ fn tls_refusal(error: &(dyn Error + 'static), server: &Server) -> Option<Refusal
         },
         rustls::Error::InvalidMessage(_) => {
             let reason = "doesn't speak TLS: write http:// in etcd_endpoints if that is meant";
-            return Some(Refusal { kind: StoreErrorKind::Unavailable, reason: reason.to_owned() });
+            return Refusal { kind: StoreErrorKind::Unavailable, reason: reason.to_owned() };
         }
         other => format!("failed the TLS handshake: {other}"),
     };
-    Some(Refusal { kind: StoreErrorKind::Unauthorized, reason })
+    Refusal { kind: StoreErrorKind::Unauthorized, reason }
 }
 
 fn their_certificate(error: &CertificateError, server: &Server) -> String {

@@ -1,10 +1,11 @@
 //! What became of a commit whose answer was lost, judged from the documents as they are now.
 //!
 //! A transaction is all or nothing, so one revision at which all its changes are seen proves it.
-//! Others may have changed the documents since; then the store's history is asked. Two cases can't
-//! be told apart: somebody else's transaction that wrote exactly the same values under the same
-//! guards, and somebody else's removal of all that we wanted to remove. Both count as done: what
-//! the caller wanted is so.
+//! Others may have changed the documents since; then the store's history is asked. Three cases look
+//! like another one: somebody else's transaction that wrote exactly the same values under the same
+//! guards, and somebody else's removal of all that we wanted to remove, count as ours, for what the
+//! caller wanted is so; and what we created and somebody removed since looks as if it had never been,
+//! and is created again.
 
 use crate::store::{Action, Change, Document, Guard, Revision};
 

@@ -4,16 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{
-    Certificate, Channel, Client, ConnectOptions, Identity, KvClient, TlsOptions, Txn, TxnResponse,
-    WatchClient,
-};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use etcd_client::{Channel, Client, ConnectOptions, KvClient, Txn, TxnResponse, WatchClient};
+use tokio_rustls::rustls::ClientConfig;
 use tonic::transport::Endpoint as Target;
 
+use super::dial::{Dialer, Heard};
 use super::failure::{self, Failure};
-use crate::config::{Endpoint, EtcdConfig, Pem};
+use crate::config::{Endpoint, EtcdConfig};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The largest answer that is taken: a list of many large blocks passes the client's 4 MiB.
@@ -33,62 +30,9 @@ pub(super) struct Server {
     /// The name of the authorities' file, for messages.
     authority: Option<String>,
     target: Target,
+    dialer: Dialer,
     options: ConnectOptions,
     limit: Duration,
-}
-
-/// The PEM material of a configuration, read once for all servers.
-pub(super) struct Material {
-    ca: Option<Certificate>,
-    identity: Option<Identity>,
-}
-
-impl Material {
-    /// Reads and checks it.
-    pub(super) fn read(config: &EtcdConfig) -> Result<Material, StoreError> {
-        let ca = match &config.ca {
-            None => None,
-            Some(pem) => {
-                let text = read(pem, "etcd_ca_cert_file")?;
-                check_certificates(&text, pem, "etcd_ca_cert_file")?;
-                Some(Certificate::from_pem(text))
-            }
-        };
-        let identity = match &config.identity {
-            None => None,
-            Some((cert, key)) => {
-                let cert_text = read(cert, "etcd_cert_file")?;
-                check_certificates(&cert_text, cert, "etcd_cert_file")?;
-                let key_text = read(key, "etcd_key_file")?;
-                if PrivateKeyDer::from_pem_slice(&key_text).is_err() {
-                    return Err(invalid(format!("etcd_key_file {key}: holds no PEM private key")));
-                }
-                Some(Identity::from_pem(cert_text, key_text))
-            }
-        };
-        Ok(Material { ca, identity })
-    }
-}
-
-fn read(pem: &Pem, field: &str) -> Result<Vec<u8>, StoreError> {
-    match pem {
-        Pem::Inline(text) => Ok(text.expose().as_bytes().to_vec()),
-        Pem::File(path) => std::fs::read(path)
-            .map_err(|error| invalid(format!("{field} {}: {error}", path.display()))),
-    }
-}
-
-fn check_certificates(text: &[u8], pem: &Pem, field: &str) -> Result<(), StoreError> {
-    let mut certificates = CertificateDer::pem_slice_iter(text);
-    match certificates.next() {
-        Some(Ok(_)) if certificates.all(|certificate| certificate.is_ok()) => Ok(()),
-        None => Err(invalid(format!("{field} {pem}: holds no PEM certificate"))),
-        Some(_) => Err(invalid(format!("{field} {pem}: holds a damaged PEM certificate"))),
-    }
-}
-
-fn invalid(message: String) -> StoreError {
-    StoreError::new(StoreErrorKind::Invalid, message)
 }
 
 impl Server {
@@ -96,36 +40,22 @@ impl Server {
     pub(super) fn new(
         endpoint: &Endpoint,
         config: &EtcdConfig,
-        material: &Material,
+        tls: &Arc<ClientConfig>,
     ) -> Result<Server, StoreError> {
-        let refused = |error: &dyn std::error::Error| {
-            let cause = error.source().map_or(error.to_string(), ToString::to_string);
-            invalid(format!("etcd at {endpoint}: can't be set up: {cause}"))
+        let invalid = |cause: &dyn fmt::Display| {
+            let message = format!("etcd at {endpoint}: can't be set up: {cause}");
+            StoreError::new(StoreErrorKind::Invalid, message)
         };
-        let mut target = Target::from_shared(endpoint.to_string())
-            .map_err(|error| refused(&error))?
-            .connect_timeout(config.connect_timeout)
+        let target = Target::from_shared(endpoint.to_string()).map_err(|error| invalid(&error))?;
+        let uri = target.uri().clone();
+        // TLS is ours (see `dial`), so the transport's own must think that there is none; the
+        // requests name the real scheme all the same.
+        let target = Target::from_shared(endpoint.dialled())
+            .map_err(|error| invalid(&error))?
+            .origin(uri)
             .http2_keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1);
-        if endpoint.tls() {
-            let mut tls = TlsOptions::new().domain_name(endpoint.host());
-            if let Some(ca) = &material.ca {
-                tls = tls.ca_certificate(ca.clone());
-            }
-            if let Some(identity) = &material.identity {
-                tls = tls.identity(identity.clone());
-            }
-            target = target.tls_config(tls).map_err(|error| {
-                let StoreError { message, .. } = refused(&error);
-                match &config.identity {
-                    Some((cert, key)) => invalid(format!(
-                        "{message}: check that etcd_cert_file {cert} and etcd_key_file {key} \
-                         belong together"
-                    )),
-                    None => invalid(message),
-                }
-            })?;
-        }
+        let dialer = Dialer::new(endpoint, tls).map_err(|error| invalid(&error))?;
         let mut options = anonymous();
         if let Some((user, password)) = &config.user {
             options = options.with_user(user, password.expose()).with_auto_token_refresh(true);
@@ -136,6 +66,7 @@ impl Server {
             certificate: config.identity.as_ref().map(|(cert, _)| cert.to_string()),
             authority: config.ca.as_ref().map(ToString::to_string),
             target,
+            dialer,
             options,
             limit: config.connect_timeout,
         })
@@ -143,10 +74,11 @@ impl Server {
 
     /// Connects and logs in. TLS, the login and HTTP/2 are under the same limit.
     pub(super) async fn connect(self: Arc<Server>) -> Result<Connection, Failure> {
+        let heard = Heard::default();
         let connecting = async {
-            let channel =
-                self.target.connect().await.map_err(|error| Failure::connecting(&error, &self))?;
-            self.log_in(channel).await
+            let channel = self.target.connect_with_connector(self.dialer.service(&heard)).await;
+            let channel = channel.map_err(|error| Failure::connecting(&error, &self))?;
+            self.log_in(channel, &heard).await
         };
         let client = tokio::time::timeout(self.limit, connecting)
             .await
@@ -155,10 +87,15 @@ impl Server {
             kv: client.kv_client().max_decoding_message_size(MAX_ANSWER),
             watch: client.watch_client().max_decoding_message_size(MAX_ANSWER),
             server: self,
+            heard,
         })))
     }
 
-    async fn log_in(&self, channel: tonic::transport::Channel) -> Result<Client, Failure> {
+    async fn log_in(
+        &self,
+        channel: tonic::transport::Channel,
+        heard: &Heard,
+    ) -> Result<Client, Failure> {
         let named = Channel::Tonic(channel.clone());
         let client = match Client::from_channel(named, Some(self.options.clone())).await {
             // COMPAT: upstream's client goes on without a user where none is asked for.
@@ -170,7 +107,7 @@ impl Server {
         };
         // Nothing but the login was sent yet.
         let unsent = |failure| Failure { sent: false, ..failure };
-        client.map_err(|error| unsent(Failure::requesting(&error, self)))
+        client.map_err(|error| unsent(Failure::requesting(&error, self, heard)))
     }
 
     /// The name of the file with our certificate.
@@ -197,6 +134,7 @@ struct Link {
     kv: KvClient,
     watch: WatchClient,
     server: Arc<Server>,
+    heard: Heard,
 }
 
 impl Connection {
@@ -207,7 +145,7 @@ impl Connection {
 
     /// Why a request over this connection failed.
     pub(super) fn failure(&self, error: &etcd_client::Error) -> Failure {
-        Failure::requesting(error, &self.0.server)
+        Failure::requesting(error, &self.0.server, &self.0.heard)
     }
 
     /// What starts watches over it.

@@ -16,7 +16,8 @@ use tokio::time::timeout_at;
 
 use super::PAUSES;
 use super::failure::{Failure, Next};
-use super::server::{Connection, Material, Server};
+use super::server::{Connection, Server};
+use super::{request, tls};
 use crate::config::EtcdConfig;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -59,11 +60,11 @@ impl Servers {
         if config.endpoints.is_empty() {
             return Err(StoreError::new(StoreErrorKind::Invalid, "no etcd endpoints"));
         }
-        let material = Material::read(config)?;
+        let tls = Arc::new(tls::client_config(config)?);
         let servers = config
             .endpoints
             .iter()
-            .map(|endpoint| Server::new(endpoint, config, &material).map(Arc::new))
+            .map(|endpoint| Server::new(endpoint, config, &tls).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let health = Health {
             current: None,
@@ -73,9 +74,30 @@ impl Servers {
         Ok(Servers { servers, health: Mutex::new(health) })
     }
 
-    /// A connection: the present one, or a new one.
-    pub(super) async fn connection(&self, deadline: Instant) -> Result<Connection, StoreError> {
-        self.ask("connect", deadline, |connection| async { Ok(connection) }).await
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// A connection: the present one, or a new one. What is sent over it may not be sent twice, so
+    /// where there is a choice of servers, a new one must have answered something first.
+    pub(super) async fn connection(
+        &self,
+        paths: &[String],
+        deadline: Instant,
+    ) -> Result<Connection, StoreError> {
+        let current = self.health().current.clone();
+        if let Some(connection) = current {
+            return Ok(connection);
+        }
+        let choice = self.servers.len() > 1;
+        let request = |connection: Connection| async move {
+            if choice {
+                connection.txn(request::get_all(paths.get(..1).unwrap_or_default(), None)).await?;
+            }
+            Ok(connection)
+        };
+        self.ask("connect", deadline, request).await
     }
 
     /// Asks until a server answers. The request may be sent to several of them, or several times
