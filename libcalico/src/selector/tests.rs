@@ -64,6 +64,7 @@ fn an_error_names_the_place_and_what_stands_there() {
         ("has(a) &&", r#"found the end at byte 9 where a label, has(…), all() or '(' should be"#),
         ("a == 'b", r#"found a string without its closing quote at byte 5"#),
         ("a == 'b'\n", r#"found '\n' at byte 8 where '&&', '||' or the end should be"#),
+        ("a inx {'b'}", r#"found "inx" at byte 2 where an operator like '==' or 'in' should be"#),
         ("ü == 'b'", r#"found "ü" at byte 0"#),
         ("a in {'b' 'c'}", r#"found "'c'}" at byte 10 where ',' or '}' should be"#),
     ] {
