@@ -135,7 +135,16 @@ impl Client {
 
     /// Creates an object, or writes it over the stored one whatever that is. Its identity and its
     /// time of creation stay.
-    pub async fn apply<O: Object>(&self, object: O, deadline: Instant) -> Result<O, ClientError> {
+    pub async fn apply<O: Object>(
+        &self,
+        mut object: O,
+        deadline: Instant,
+    ) -> Result<O, ClientError> {
+        // An endpoint may come without its name, which is computed.
+        object.default_on_write();
+        if object.metadata().name.is_empty() {
+            return self.create(object, deadline).await;
+        }
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -161,7 +170,8 @@ impl Client {
     }
 
     /// Removes an object and returns what it was: that at `revision`, or whatever is there. A pool
-    /// goes by [`Client::delete_pool`].
+    /// goes by [`Client::delete_pool`]. Of a node, only the object itself goes: its endpoints, its
+    /// addresses and what else upstream's client removes with it stay.
     pub async fn delete<S: Spec>(
         &self,
         namespace: &str,

@@ -164,17 +164,20 @@ async fn a_lost_answer_is_looked_up() {
 async fn a_pool_that_was_deleted_does_not_come_back() {
     let store = MemoryStore::new();
     bootstrap_local(&store, &host(), deadline()).await.unwrap();
-    let key = Key::global(Kind::IpPool, IPV4_POOL);
-    let delete = Change { key, guard: Guard::Any, action: Action::Delete };
-    store.commit(&[delete], deadline()).await.unwrap();
+    let delete = |name| Change {
+        key: Key::global(Kind::IpPool, name),
+        guard: Guard::Any,
+        action: Action::Delete,
+    };
+    store.commit(&[delete(IPV4_POOL), delete(IPV6_POOL)], deadline()).await.unwrap();
     bootstrap_local(&store, &host(), deadline()).await.unwrap();
-    assert!(!store.dump().keys().any(|path| path.ends_with(IPV4_POOL)));
+    assert!(!store.dump().keys().any(|path| path.contains("/ippools/")));
 
     let other = Bootstrap { node_name: "node-2".into(), ..host() };
     bootstrap_local(&store, &other, deadline()).await.unwrap();
     let dump = store.dump();
     assert!(dump.keys().any(|path| path.ends_with("/nodes/node-2")));
-    assert!(!dump.keys().any(|path| path.ends_with(IPV4_POOL)));
+    assert!(!dump.keys().any(|path| path.contains("/ippools/")));
 }
 
 #[tokio::test]

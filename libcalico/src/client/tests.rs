@@ -108,6 +108,8 @@ async fn what_a_request_must_and_must_not_set_is_told_in_one_error() {
     ] {
         assert!(error.contains(part), "{error}");
     }
+    let error = client.apply(reservation("", "10.0.0.0/30"), deadline()).await.unwrap_err();
+    assert!(error.to_string().contains("Metadata.Name = ''"), "{error}");
     let error = client.update(reservation("r", "10.0.0.0/30"), deadline()).await.unwrap_err();
     for field in ["Metadata.UID", "Metadata.CreationTimestamp", "Metadata.ResourceVersion"] {
         let expected = format!("{field} = '' (field must be set for an Update request)");
@@ -127,6 +129,10 @@ async fn an_endpoint_gets_its_labels_and_must_have_its_name() {
     assert_eq!(created.metadata.name, "node--1-cni-abc-eth0");
     assert_eq!(created.metadata.labels["projectcalico.org/namespace"], "default");
     assert_eq!(created.metadata.labels["projectcalico.org/orchestrator"], "cni");
+    let mut changed = endpoint();
+    changed.spec.ip_networks.push("fd00::1/128".into());
+    let applied = client.apply(changed, deadline()).await.unwrap();
+    assert_eq!(applied.metadata.uid, created.metadata.uid);
     let mut other = endpoint();
     other.metadata.name = "x".into();
     let error = client.create(other, deadline()).await.unwrap_err().to_string();

@@ -1,5 +1,6 @@
 //! Every vector recorded from upstream.
 
+use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -223,4 +224,32 @@ fn names_are_judged() {
     assert!(is_valid_interface_name("*") && is_valid_interface_name("eth0.100"));
     assert!(!is_valid_interface_name("") && !is_valid_interface_name("sixteen-letters!"));
     assert!(!is_valid_interface_name(&"x".repeat(16)) && !is_valid_interface_name("a/b"));
+}
+
+proptest! {
+    #[test]
+    fn a_name_is_read_back_as_what_it_was_made_of(
+        segment in prop::array::uniform3("[a-zA-Z0-9._ü]([a-zA-Z0-9._ü-]{0,6}[a-zA-Z0-9._])?"),
+        orchestrator in "k8s|cni|libnetwork|openstack",
+    ) {
+        let [node, third, endpoint] = segment;
+        let mut ids =
+            WorkloadEndpointName { node, endpoint, orchestrator, ..WorkloadEndpointName::default() };
+        match ids.orchestrator.as_str() {
+            "k8s" => ids.pod = third,
+            "cni" => ids.container_id = third,
+            "libnetwork" => {}
+            _ => ids.workload = third,
+        }
+        let name = ids.name().unwrap();
+        prop_assert!(ids.matches(&name).unwrap());
+        prop_assert!(name.starts_with(&ids.name_prefix().unwrap()));
+        prop_assert_eq!(WorkloadEndpointName::parse(&name).unwrap(), ids);
+    }
+
+    #[test]
+    fn no_name_makes_the_reader_panic(name in r"-{0,3}\PC{0,6}-{0,3}\PC{0,6}-{0,3}") {
+        let _ = WorkloadEndpointName::parse(&name);
+        let _ = endpoint_status_file("shop", &name);
+    }
 }

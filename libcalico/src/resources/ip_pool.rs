@@ -1,6 +1,8 @@
 //! IPPool: a range of addresses, who may take from it, and how its packets travel
 //! (`reference/datamodel.md` sections 5 and 7.1).
 
+#[cfg(test)]
+mod tests;
 mod validation;
 
 use ipnet::{IpNet, Ipv4Net};

@@ -191,3 +191,44 @@ fn is_name_part(text: &str) -> bool {
         && bytes.last().is_some_and(ends)
         && bytes.iter().all(|b| ends(b) || matches!(b, b'-' | b'_' | b'.'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::validation::FieldErrors;
+
+    #[test]
+    fn keys_are_judged_as_kubernetes_does() {
+        for good in ["a", "A_b.c-1", "projectcalico.org/namespace", "a.b/C", &"x".repeat(63)] {
+            assert!(is_qualified_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a b", "/a", "a/", "A.b/c", "a/b/c", "ü", &"x".repeat(64)] {
+            assert!(!is_qualified_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn label_values_may_be_empty_but_not_long() {
+        let fails = |value: &str| {
+            let mut errors = FieldErrors::default();
+            let labels = StringMap::from([("a".to_owned(), value.to_owned())]);
+            validate_labels("Metadata.Labels", &labels, &mut errors);
+            errors.into_result(String::new()).is_err()
+        };
+        assert!(!fails("") && !fails("x_Y.z-1"));
+        assert!(fails("a b") && fails("-a") && fails(&"x".repeat(64)));
+    }
+
+    #[test]
+    fn annotations_have_a_limit_together() {
+        let fails = |key: &str, size: usize| {
+            let mut errors = FieldErrors::default();
+            let annotations = StringMap::from([(key.to_owned(), "x".repeat(size))]);
+            validate_annotations(&annotations, &mut errors);
+            errors.into_result(String::new()).is_err()
+        };
+        assert!(!fails("Example.com/A", MAX_ANNOTATIONS - 13));
+        assert!(fails("Example.com/A", MAX_ANNOTATIONS - 12));
+        assert!(fails("a b", 1));
+    }
+}

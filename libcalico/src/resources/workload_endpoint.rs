@@ -1,6 +1,8 @@
 //! WorkloadEndpoint: the interface of a container (`reference/datamodel.md` section 7.4,
 //! `reference/cni-plugin.md` sections 2.6 and 6).
 
+#[cfg(test)]
+mod tests;
 mod validation;
 
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::Selector;
@@ -64,6 +65,7 @@ fn an_error_names_the_place_and_what_stands_there() {
         ("has(a) &&", r#"found the end at byte 9 where a label, has(…), all() or '(' should be"#),
         ("a == 'b", r#"found a string without its closing quote at byte 5"#),
         ("a == 'b'\n", r#"found '\n' at byte 8 where '&&', '||' or the end should be"#),
+        ("a inx {'b'}", r#"found "inx" at byte 2 where an operator like '==' or 'in' should be"#),
         ("ü == 'b'", r#"found "ü" at byte 0"#),
         ("a in {'b' 'c'}", r#"found "'c'}" at byte 10 where ',' or '}' should be"#),
     ] {
@@ -93,4 +95,50 @@ fn depth_ends_in_an_error_not_in_the_stack() {
     assert!(
         Selector::parse(&long).unwrap().matches(&BTreeMap::from([("a".to_owned(), String::new())]))
     );
+}
+
+/// A valid selector, in some spelling.
+fn selectors() -> impl Strategy<Value = String> {
+    let label = "[a-z./_-]{1,6}|in|has|not|all";
+    let string = r#""[^"]{0,5}"|'[^']{0,5}'"#;
+    let comparison = "==|!=| contains | starts  with|endswith ";
+    let member = "in|not in|notin";
+    let leaf = prop_oneof![
+        Just("all()".to_owned()),
+        Just("global( )".to_owned()),
+        label.prop_map(|label| format!("has({label})")),
+        (label, comparison, string).prop_map(|(label, op, value)| format!("{label} {op}{value}")),
+        (label, member, prop::collection::vec(string, 0..4))
+            .prop_map(|(label, op, values)| { format!("{label} {op} {{{}}}", values.join(" ,")) }),
+    ];
+    leaf.prop_recursive(6, 40, 4, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|inner| format!("!{inner}")),
+            inner.clone().prop_map(|inner| format!("! ({inner})")),
+            prop::collection::vec(inner.clone(), 1..4)
+                .prop_map(|list| format!("({})", list.join("&&"))),
+            prop::collection::vec(inner, 1..4).prop_map(|list| format!("({})", list.join(" || "))),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn canonical_text_means_the_same_and_stays_the_same(
+        text in selectors(),
+        labels in prop::collection::btree_map("[a-z./_-]{1,6}|in|has", "[a-z]{0,3}", 0..4),
+    ) {
+        let selector = Selector::parse(&text).unwrap();
+        let canonical = Selector::parse(&selector.to_string()).unwrap();
+        prop_assert_eq!(canonical.matches(&labels), selector.matches(&labels));
+        let settled = Selector::parse(&canonical.to_string()).unwrap();
+        prop_assert_eq!(settled.to_string(), canonical.to_string());
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in r#"[a-z"'(){}!=&|, \t\nü]{0,40}|\PC{0,40}"#) {
+        if let Err(error) = Selector::parse(&text) {
+            prop_assert!(error.position <= text.len());
+        }
+    }
 }
