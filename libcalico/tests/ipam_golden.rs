@@ -58,6 +58,7 @@ fn traces_replay() {
                     _ => {}
                 }
             }
+            change_nodes(&step["do"], &mut after);
             before = after;
         }
     }
@@ -233,6 +234,26 @@ fn state(documents: &Value) -> Option<State> {
         Some((document["key"].as_str()?.to_owned(), document["value"].as_str()?.to_owned()))
     };
     Some(documents.as_array()?.iter().filter_map(entry).collect())
+}
+
+/// What calicoctl did to nodes, which the traces don't list.
+fn change_nodes(step: &Value, state: &mut State) {
+    let argv: Vec<&str> =
+        step["argv"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let key = |name: &str| format!("/calico/resources/v3/projectcalico.org/nodes/{name}");
+    match argv.as_slice() {
+        ["label", "node", name, label, ..] => {
+            let (label, value) = label.split_once('=').expect("a label");
+            let node = state.get_mut(&key(name)).expect("a node");
+            let mut json: Value = serde_json::from_str(node).expect("JSON");
+            json["metadata"]["labels"][label] = value.into();
+            *node = json.to_string();
+        }
+        ["delete", "node", name, ..] => {
+            state.remove(&key(name));
+        }
+        _ => {}
+    }
 }
 
 fn is_listed(key: &str) -> bool {
