@@ -22,7 +22,6 @@ mod assign;
 pub mod block;
 pub mod check;
 mod claim;
-mod codec;
 pub mod config;
 mod error;
 pub mod handle;

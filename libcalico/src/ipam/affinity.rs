@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codec;
+use crate::resources::codec;
 use crate::store::{AffinityOwner, AffinityType};
 
 /// How far a claim or a release has come. We only ever write `Confirmed`: what upstream leaves in

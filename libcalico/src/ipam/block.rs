@@ -13,7 +13,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::affinity::{owner_text, parse_owner};
 use super::reservation::AddressFilter;
-use super::{address, codec, handle, timestamp};
+use super::{address, handle, timestamp};
+use crate::resources::codec;
 use crate::store::AffinityOwner;
 
 pub use release::{ReleaseGuard, Released};

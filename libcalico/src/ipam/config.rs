@@ -3,20 +3,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codec;
+use crate::resources::codec;
 
 /// What the whole cluster's allocators go by. A stored object without a field means zero or false;
 /// only an absent object means [`IpamConfig::default`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpamConfig {
     /// A host takes addresses only out of its own blocks.
-    #[serde(rename = "strict_affinity", default, skip_serializing_if = "is_false")]
+    #[serde(rename = "strict_affinity", default, skip_serializing_if = "codec::is_false")]
     pub strict_affinity: bool,
     /// A host may claim further blocks.
-    #[serde(rename = "auto_allocate_blocks", default, skip_serializing_if = "is_false")]
+    #[serde(rename = "auto_allocate_blocks", default, skip_serializing_if = "codec::is_false")]
     pub auto_allocate_blocks: bool,
     /// The most blocks of a host in each family; none when not positive.
-    #[serde(rename = "maxBlocksPerHost", default, skip_serializing_if = "is_zero")]
+    #[serde(rename = "maxBlocksPerHost", default, skip_serializing_if = "codec::is_zero")]
     pub max_blocks_per_host: i64,
     /// Whether a virtual machine keeps its address: `Enabled` or `Disabled`.
     #[serde(
@@ -26,7 +26,7 @@ pub struct IpamConfig {
     )]
     pub kube_virt_vm_address_persistence: Option<String>,
     /// For how long a released address isn't given out again.
-    #[serde(rename = "ipCooldownSeconds", default, skip_serializing_if = "is_zero")]
+    #[serde(rename = "ipCooldownSeconds", default, skip_serializing_if = "codec::is_zero")]
     pub ip_cooldown_seconds: i64,
     /// What other releases may have written.
     #[serde(flatten)]
@@ -67,14 +67,6 @@ impl IpamConfig {
             None
         }
     }
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-fn is_zero(value: &i64) -> bool {
-    *value == 0
 }
 
 #[cfg(test)]

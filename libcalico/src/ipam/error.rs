@@ -87,14 +87,12 @@ pub enum IpamError {
         pool: PoolRef,
     },
     /// A pool's selector can't be parsed.
-    #[error("pool {pool} has an invalid {field} {selector:?}: {problem}; correct the pool")]
+    #[error("pool {pool} has an invalid {field}: {problem}; correct the pool")]
     Selector {
         /// The pool.
         pool: String,
         /// The field.
         field: &'static str,
-        /// The selector.
-        selector: String,
         /// The parser's words.
         problem: String,
     },

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::codec;
+use crate::resources::codec;
 use crate::store::Family;
 
 /// The value of a handle; its id is in the key.

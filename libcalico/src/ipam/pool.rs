@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::error::IpamError;
 use super::reservation::parse_network;
+use crate::selector::Selector;
 use crate::store::{Document, Family, Key};
 
 /// Labels of a node or of a namespace.
@@ -207,12 +208,12 @@ impl Pool {
         if matches!(selector.trim(), "" | "all()") {
             return Ok(true);
         }
-        selector_matches(selector, labels).map_err(|problem| IpamError::Selector {
+        let parsed = Selector::parse(selector).map_err(|error| IpamError::Selector {
             pool: self.name.clone(),
             field,
-            selector: selector.to_owned(),
-            problem,
-        })
+            problem: error.to_string(),
+        })?;
+        Ok(parsed.matches(labels))
     }
 }
 
@@ -220,10 +221,6 @@ impl Pool {
 pub(crate) fn name_of(pools: &[Pool], ip: IpAddr) -> Option<String> {
     let holds = |pool: &&Pool| pool.is_enabled() && pool.cidr.contains(&ip);
     pools.iter().find(holds).map(|pool| pool.name.clone())
-}
-
-fn selector_matches(selector: &str, _labels: &Labels) -> Result<bool, String> {
-    Err(format!("selectors aren't supported yet: {selector}"))
 }
 
 /// Why a pool gives no address to a request.

@@ -1,17 +1,17 @@
 //! Times as they stand in blocks: RFC 3339, UTC, whole seconds.
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+
+use crate::resources::time::{parse_rfc3339, rfc3339};
 
 /// A time in the form that upstream writes.
 pub(crate) fn format(at: OffsetDateTime) -> String {
-    let at = at.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
-    at.format(&Rfc3339).unwrap_or_default()
+    rfc3339(at)
 }
 
 /// Reads a time; one that can't be read counts as unknown.
 pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(text, &Rfc3339).ok()
+    parse_rfc3339(text).ok()
 }
 
 /// Nanoseconds since 1970: what the sequence number of a new block starts with.
