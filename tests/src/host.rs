@@ -89,11 +89,15 @@ impl Host {
 
     fn bring_up(&self) -> Result<()> {
         let [v4, v6] = self.addresses;
+        self.run(["ip", "link", "set", "lo", "up"])?;
+        // Not every kernel has dummy interfaces.
+        self.run("ip link add uplink0 type veth peer name uplink1".split(' '))?;
+        for end in ["uplink0", "uplink1"] {
+            // Their addresses are there at once and don't change any more.
+            self.set_sysctl(&format!("ipv6/conf/{end}/accept_dad"), "0")?;
+            self.run(["ip", "link", "set", end, "up"])?;
+        }
         for command in [
-            "ip link set lo up".to_owned(),
-            // Not every kernel has dummy interfaces.
-            "ip link add uplink0 up type veth peer name uplink1".to_owned(),
-            "ip link set uplink1 up".to_owned(),
             format!("ip address add {v4}/24 dev uplink0"),
             format!("ip address add {v6}/64 dev uplink0 nodad"),
         ] {
