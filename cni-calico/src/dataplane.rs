@@ -160,10 +160,11 @@ impl Sockets {
             container.set_neighbour(index, gateway_v6().into(), HOST_MAC).await?;
             container.add_route(&route_v6(index)).await?;
         }
-        // After the routes, as upstream does: so no route gets a preferred source.
+        // After the routes, as upstream does: so no route gets a preferred source. And usable at
+        // once: switching the check off by a sysctl leaves an address tentative for a moment.
         for address in addresses {
             let net = IpNet::from(*address);
-            container.add_address(index, net, DuplicateDetection::Default).await?;
+            container.add_address(index, net, DuplicateDetection::Skip).await?;
         }
         Ok(())
     }

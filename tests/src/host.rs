@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -89,18 +89,33 @@ impl Host {
 
     fn bring_up(&self) -> Result<()> {
         let [v4, v6] = self.addresses;
+        // Not of one interface before Linux 6.17: forwarding IPv6 is the operator's decision.
+        self.set_sysctl("ipv6/conf/all/forwarding", "1")?;
         for command in [
             "ip link set lo up".to_owned(),
-            // Not every kernel has dummy interfaces.
-            "ip link add uplink0 up type veth peer name uplink1".to_owned(),
-            "ip link set uplink1 up".to_owned(),
+            // Not every kernel has dummy interfaces. The fixed addresses are the only ones.
+            "ip link add uplink0 type veth peer name uplink1".to_owned(),
+            "ip link set uplink0 addrgenmode none up".to_owned(),
+            "ip link set uplink1 addrgenmode none up".to_owned(),
             format!("ip address add {v4}/24 dev uplink0"),
             format!("ip address add {v6}/64 dev uplink0 nodad"),
         ] {
             self.run(command.split(' '))?;
         }
-        // Not of one interface before Linux 6.17: forwarding IPv6 is the operator's decision.
-        self.set_sysctl("ipv6/conf/all/forwarding", "1")
+        // The kernel makes the routes of an IPv6 address a little later; a picture of the host that
+        // lacks them would not be the one that a test returns to.
+        let started = Instant::now();
+        loop {
+            let routes = self.ip("-6 route show table local dev uplink0")?;
+            let count = |kind: &str| {
+                let routes = routes.as_array().into_iter().flatten();
+                routes.filter(|route| route["type"] == kind).count()
+            };
+            if count("local") == 1 && count("anycast") == 1 {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < LIMIT, "{v6} never became usable: {routes}");
+        }
     }
 
     /// Its host name, which is the node's name.

@@ -68,9 +68,9 @@ impl Call {
         self
     }
 
-    /// Another verb, everything else as it is.
-    pub fn verb(self, verb: &str) -> Call {
-        self.env("CNI_COMMAND", verb)
+    /// The same call with another verb.
+    pub fn verb(&self, verb: &str) -> Call {
+        self.clone().env("CNI_COMMAND", verb)
     }
 
     /// The container's id.
