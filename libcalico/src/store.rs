@@ -119,8 +119,10 @@ pub enum Event {
 /// A running watch: call [`Watch::next`] until it fails, then list again.
 #[async_trait]
 pub trait Watch: Send {
-    /// Waits for the next event. Events come in the order of their revisions. An error ends the
-    /// watch (the revision is too old, the server is gone): list again and watch from there.
+    /// Waits for the next event. Events come in the order of their revisions. A change that a later
+    /// one of the same document has overtaken may be left out (the local store keeps no old
+    /// values), so react to the state, not to the step. An error ends the watch (the revision is too
+    /// old, the server is gone): list again and watch from there.
     async fn next(&mut self) -> Result<Event, StoreError>;
 }
 

@@ -13,6 +13,7 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,31 +46,64 @@ impl LocalStore {
     }
 
     /// Runs `work` with the open database on a blocking thread, again and again while another
-    /// process is in the way, until the deadline. `late` is what it means when the work itself
-    /// (the disk) doesn't come back in time.
+    /// process is in the way, until the deadline.
     async fn run<T: Send + 'static>(
         &self,
         deadline: Instant,
-        late: StoreErrorKind,
-        work: impl Fn(&mut Connection) -> Result<T, Failure> + Send + 'static,
+        work: impl Fn(&mut Connection, &Gate) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let until = tokio::time::Instant::from_std(deadline);
         let lock = self.connection.clone().lock_owned();
         let Ok(mut slot) = tokio::time::timeout_at(until, lock).await else {
             return Err(self.error(StoreErrorKind::Unavailable, BUSY));
         };
-        let path = self.path.clone();
-        let task = tokio::task::spawn_blocking(move || attempt(&mut slot, &path, deadline, &work));
+        let (path, gate) = (self.path.clone(), Gate::default());
+        let worker = gate.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            attempt(&mut slot, &path, deadline, |connection| work(connection, &worker))
+        });
         match tokio::time::timeout_at(until, task).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(failure))) => Err(failure.describe(&self.describe())),
             Ok(Err(panic)) => Err(self.error(StoreErrorKind::Unknown, &panic.to_string())),
-            Err(_) => Err(self.error(late, "the disk didn't answer before the deadline")),
+            Err(_) if gate.leave() => Err(self.error(StoreErrorKind::Unavailable, BUSY)),
+            Err(_) => {
+                let slow = "the disk didn't finish a commit before the deadline";
+                Err(self.error(StoreErrorKind::Unknown, slow))
+            }
         }
     }
 
     fn error(&self, kind: StoreErrorKind, reason: &str) -> StoreError {
         StoreError::new(kind, format!("{}: {reason}", self.describe()))
+    }
+}
+
+/// Decides between a commit that is about to become durable and a caller who stops waiting for it:
+/// only one of them gets through, so the caller knows whether anything can still happen.
+#[derive(Clone, Default)]
+struct Gate(Arc<AtomicU8>);
+
+impl Gate {
+    const OPEN: u8 = 0;
+    const PASSED: u8 = 1;
+    const LEFT: u8 = 2;
+
+    /// The commit goes ahead, unless the caller has left.
+    fn pass(&self) -> bool {
+        self.decide(Gate::PASSED)
+    }
+
+    /// The caller leaves, unless the commit went ahead.
+    fn leave(&self) -> bool {
+        self.decide(Gate::LEFT)
+    }
+
+    fn decide(&self, wanted: u8) -> bool {
+        match self.0.compare_exchange(Gate::OPEN, wanted, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(earlier) => earlier == wanted,
+        }
     }
 }
 
@@ -82,7 +116,7 @@ fn attempt<T>(
     slot: &mut OwnedMutexGuard<Option<Connection>>,
     path: &Path,
     deadline: Instant,
-    work: &impl Fn(&mut Connection) -> Result<T, Failure>,
+    work: impl Fn(&mut Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let mut pause = PAUSES.0;
     loop {
@@ -109,17 +143,15 @@ fn attempt<T>(
 impl Store for LocalStore {
     async fn read(&self, queries: &[Query], deadline: Instant) -> Result<Snapshot, StoreError> {
         let queries = queries.to_vec();
-        let late = StoreErrorKind::Unavailable;
-        self.run(deadline, late, move |connection| database::read(connection, &queries)).await
+        self.run(deadline, move |connection, _| database::read(connection, &queries)).await
     }
 
     async fn commit(&self, changes: &[Change], deadline: Instant) -> Result<Committed, StoreError> {
         let paths = commit::paths(changes)?;
         let changes = changes.to_vec();
-        let late = StoreErrorKind::Unknown;
         let path = self.path.clone();
-        self.run(deadline, late, move |connection| {
-            let committed = database::commit(connection, &changes, &paths)?;
+        self.run(deadline, move |connection, gate| {
+            let committed = database::commit(connection, &changes, &paths, || gate.pass())?;
             watch::wake(&path);
             Ok(committed)
         })

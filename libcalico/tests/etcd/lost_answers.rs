@@ -112,7 +112,7 @@ async fn a_commit_that_arrives_late_is_no_conflict_with_its_second_try() {
 async fn a_commit_whose_answer_never_comes_is_looked_up_before_the_deadline() {
     let bench = Bench::start().await;
     bench.proxy.lose(Loss::Silently);
-    let committed = bench.store.commit(&[create("a")], limit(4000)).await.unwrap();
+    let committed = bench.store.commit(&[create("a")], limit(6000)).await.unwrap();
     let found = get(&bench.direct, &handle("a")).await.unwrap();
     assert_eq!(committed, Committed::Done(found.revision));
 }
@@ -206,7 +206,7 @@ async fn a_fate_that_nobody_can_tell_is_unknown_and_names_the_documents() {
     let bench = Bench::start().await;
     let close = bench.proxy.closer();
     bench.proxy.lose(bench.after("a", "a", move |_| close()));
-    let error = bench.store.commit(&[create("a")], limit(3000)).await.unwrap_err();
+    let error = bench.store.commit(&[create("a")], limit(5000)).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unknown, "{error}");
     assert!(error.message.contains(&path("a")), "{error}");
     assert!(error.message.contains("refused the connection"), "{error}");

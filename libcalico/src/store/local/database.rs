@@ -141,11 +141,13 @@ pub(super) fn read(connection: &mut Connection, queries: &[Query]) -> Result<Sna
     Ok(Snapshot { revision, results })
 }
 
-/// Makes all changes, or none where a guard doesn't hold.
+/// Makes all changes, or none where a guard doesn't hold. `go_ahead` is asked last: until then all
+/// can be taken back.
 pub(super) fn commit(
     connection: &mut Connection,
     changes: &[Change],
     paths: &[String],
+    go_ahead: impl Fn() -> bool,
 ) -> Result<Committed, Failure> {
     let writes = changes.iter().any(|change| change.action != Action::Check);
     let behavior = match writes {
@@ -182,6 +184,9 @@ pub(super) fn commit(
     transaction.prepare_cached("UPDATE meta SET revision = ?1")?.execute([next])?;
     if next % FORGET_EVERY == 0 {
         forget(&transaction, next - REMEMBERED)?;
+    }
+    if !go_ahead() {
+        return Err(Failure::Busy);
     }
     transaction.commit().map_err(|error| match error.sqlite_error_code() {
         // Once frames are in the log, the next process may find them whole.

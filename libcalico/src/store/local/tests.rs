@@ -181,6 +181,19 @@ async fn a_watch_from_before_the_oldest_removal_fails_as_compacted() {
 }
 
 #[tokio::test]
+async fn a_watch_that_begins_late_hears_only_of_the_last_change() {
+    let (_dir, path) = folder();
+    let store = LocalStore::new(&path);
+    let Committed::Done(made) = store.commit(&[create("a")], soon()).await.unwrap() else {
+        panic!();
+    };
+    store.commit(&[Change::delete(Key::Handle("a".into()), made)], soon()).await.unwrap();
+    store.commit(&[create("a")], soon()).await.unwrap();
+    let mut watch = store.watch(&Prefix::All, made).await.unwrap();
+    assert!(matches!(watch.next().await, Ok(Event::Put(found)) if found.revision == made + 2));
+}
+
+#[tokio::test]
 async fn a_watch_that_missed_its_wake_looks_by_itself() {
     let (_dir, path) = folder();
     let store = LocalStore::new(&path);

@@ -52,7 +52,7 @@ impl LocalWatch {
         after: Revision,
     ) -> Result<LocalWatch, StoreError> {
         let deadline = Instant::now() + LOOK_LIMIT;
-        store.run(deadline, StoreErrorKind::Unavailable, |_| Ok(())).await?;
+        store.run(deadline, |_, _| Ok(())).await?;
         let touched = watch_file(&store.path)
             .map_err(|error| store.error(StoreErrorKind::Unavailable, &no_watch(&error)))?;
         Ok(LocalWatch { store, prefix, after, pending: VecDeque::new(), touched })
@@ -69,8 +69,8 @@ impl LocalWatch {
     async fn look(&mut self) -> Result<(), StoreError> {
         let (prefix, after) = (self.prefix.clone(), self.after);
         let deadline = Instant::now() + LOOK_LIMIT;
-        let work = move |connection: &mut _| database::changes(connection, &prefix, after);
-        let (until, events) = self.store.run(deadline, StoreErrorKind::Unavailable, work).await?;
+        let work = move |connection: &mut _, _: &_| database::changes(connection, &prefix, after);
+        let (until, events) = self.store.run(deadline, work).await?;
         self.after = until;
         self.pending.extend(events);
         Ok(())
