@@ -189,11 +189,12 @@ fn explore(prepare: &[Act], acts: &[Act], limit: usize) -> usize {
 
 const POOL: &str = "10.0.0.0/29";
 const FIRST: &str = "10.0.0.0/30";
+/// The host has a block, with one address.
+const OWN: &[Act] = &[Act::Assign { host: "a", handle: "h0", count: 1 }];
 
 #[test]
 fn two_of_ours_in_every_order() {
     use Act::*;
-    let own = Assign { host: "a", handle: "h0", count: 1 };
     let cases: &[(&[Act], [Act; 2])] = &[
         (
             &[],
@@ -230,12 +231,12 @@ fn two_of_ours_in_every_order() {
                 Assign { host: "b", handle: "h2", count: 8 },
             ],
         ),
-        (&[own.clone()], [Release { handle: "h0" }, Release { handle: "h0" }]),
-        (&[own.clone()], [Release { handle: "h0" }, Assign { host: "a", handle: "h0", count: 1 }]),
-        (&[own.clone()], [ReleaseOne { handle: "h0", guarded: true }, Release { handle: "h0" }]),
-        (&[own.clone()], [Release { handle: "h0" }, RemoveHost { host: "a" }]),
-        (&[own.clone()], [RemoveHost { host: "a" }, Assign { host: "a", handle: "h1", count: 2 }]),
-        (&[own.clone()], [RemoveHost { host: "a" }, Assign { host: "b", handle: "h1", count: 8 }]),
+        (OWN, [Release { handle: "h0" }, Release { handle: "h0" }]),
+        (OWN, [Release { handle: "h0" }, Assign { host: "a", handle: "h0", count: 1 }]),
+        (OWN, [ReleaseOne { handle: "h0", guarded: true }, Release { handle: "h0" }]),
+        (OWN, [Release { handle: "h0" }, RemoveHost { host: "a" }]),
+        (OWN, [RemoveHost { host: "a" }, Assign { host: "a", handle: "h1", count: 2 }]),
+        (OWN, [RemoveHost { host: "a" }, Assign { host: "b", handle: "h1", count: 8 }]),
         (&[], [Claim { host: "a", cidr: POOL }, Claim { host: "b", cidr: POOL }]),
         (&[], [Claim { host: "a", cidr: POOL }, Assign { host: "b", handle: "h1", count: 2 }]),
         (
@@ -263,7 +264,6 @@ fn two_of_ours_in_every_order() {
 #[test]
 fn one_of_ours_and_one_of_upstreams_in_every_order() {
     use Act::*;
-    let own = Assign { host: "a", handle: "h0", count: 1 };
     let cases: &[(&[Act], [Act; 2])] = &[
         (
             &[],
@@ -279,28 +279,27 @@ fn one_of_ours_and_one_of_upstreams_in_every_order() {
                 UpstreamAssign { host: "b", handle: "h2" },
             ],
         ),
-        (&[own.clone()], [Release { handle: "h0" }, UpstreamAssign { host: "a", handle: "h2" }]),
-        (&[own.clone()], [Release { handle: "h0" }, UpstreamAssign { host: "a", handle: "h0" }]),
-        (&[own.clone()], [Release { handle: "h0" }, UpstreamRelease { handle: "h0" }]),
+        (OWN, [Release { handle: "h0" }, UpstreamAssign { host: "a", handle: "h2" }]),
+        (OWN, [Release { handle: "h0" }, UpstreamAssign { host: "a", handle: "h0" }]),
+        // A handle that is counted before its address is written must not be forgotten.
+        (OWN, [Release { handle: "h1" }, UpstreamAssign { host: "a", handle: "h1" }]),
+        (OWN, [Release { handle: "h0" }, UpstreamRelease { handle: "h0" }]),
+        (OWN, [Assign { host: "a", handle: "h0", count: 1 }, UpstreamRelease { handle: "h0" }]),
         (
-            &[own.clone()],
-            [Assign { host: "a", handle: "h0", count: 1 }, UpstreamRelease { handle: "h0" }],
-        ),
-        (
-            &[own.clone()],
+            OWN,
             [
                 Assign { host: "a", handle: "h0", count: 1 },
                 UpstreamAssign { host: "a", handle: "h0" },
             ],
         ),
         (
-            &[own.clone()],
+            OWN,
             [
                 ReleaseOne { handle: "h0", guarded: true },
                 UpstreamAssign { host: "a", handle: "h0" },
             ],
         ),
-        (&[own.clone()], [RemoveHost { host: "a" }, UpstreamAssign { host: "a", handle: "h2" }]),
+        (OWN, [RemoveHost { host: "a" }, UpstreamAssign { host: "a", handle: "h2" }]),
         (
             &[Claim { host: "a", cidr: FIRST }],
             [

@@ -322,4 +322,17 @@ rows! {
         let found = cluster.allocator().assignment_attributes(ip("10.0.0.1"), soon()).await;
         assert_eq!(found.expect("allocated").handle.as_deref(), Some("h"));
     }
+
+    async fn a_manual_pool_and_one_of_another_namespace_are_only_used_on_request(cluster) {
+        cluster.nodes(&["host-a"]).await;
+        cluster.pool(pool("manual", "10.0.0.0/24").manual()).await;
+        cluster.pool(pool("private", "20.0.0.0/24").namespace_selector("team == 'a'")).await;
+        let team = |name: &str| Some([("team".to_owned(), name.to_owned())].into());
+        for (namespace_labels, expected) in [(None, 0), (team("b"), 0), (team("a"), 1)] {
+            let request = AutoAssign { namespace_labels, ..wanted("host-a", 1, 0) };
+            assert_eq!(found(&cluster.auto(&request).await), expected);
+        }
+        assert_eq!(in_pool(cluster, "host-a", 2, &["10.0.0.0/24"]).await, 2);
+        assert_eq!(in_pool(cluster, "host-a", 2, &["20.0.0.0/24"]).await, 2);
+    }
 }
