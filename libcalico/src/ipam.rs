@@ -25,6 +25,8 @@ mod claim;
 pub mod config;
 mod error;
 pub mod handle;
+#[cfg(test)]
+mod interleaving;
 mod operation;
 mod owner;
 pub mod pool;

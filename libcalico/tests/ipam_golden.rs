@@ -67,7 +67,7 @@ fn traces_replay() {
 }
 
 enum Action {
-    Add { request: AutoAssign, address: Option<IpAddr> },
+    Add { request: Box<AutoAssign>, address: Option<IpAddr> },
     Delete { handles: Vec<String> },
     Release { address: IpAddr },
 }
@@ -129,7 +129,7 @@ impl Action {
             Some(text) => Some(text.parse().ok()?),
             None => None,
         };
-        Some(Action::Add { request, address })
+        Some(Action::Add { request: Box::new(request), address })
     }
 
     async fn run(&self, allocator: &Allocator<'_>) -> Result<Vec<String>, IpamError> {

@@ -25,8 +25,9 @@ mod tests {
 
     #[test]
     fn the_fraction_is_dropped() {
-        let at = OffsetDateTime::from_unix_timestamp_nanos(1787405600_999_999_999).expect("a time");
+        let at =
+            OffsetDateTime::from_unix_timestamp_nanos(1_787_405_600_999_999_999).expect("a time");
         assert_eq!(format(at), "2026-08-22T13:33:20Z");
-        assert_eq!(parse("2026-08-22T13:33:20Z").map(unix_nanos), Some(1787405600_000_000_000));
+        assert_eq!(parse("2026-08-22T13:33:20Z").map(unix_nanos), Some(1_787_405_600_000_000_000));
     }
 }

@@ -1,11 +1,12 @@
 //! A cluster to test against: a store, a clock that can be moved, and what tests put in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use ipnet::IpNet;
 use libcalico::ipam::check::{Severity, check};
 use libcalico::ipam::{
@@ -13,9 +14,9 @@ use libcalico::ipam::{
     IpamError, PoolRef, ReleaseGuard,
 };
 use libcalico::resources::Kind;
-use libcalico::store::MemoryStore;
 use libcalico::store::{
-    Action, AffinityOwner, AffinityType, Change, Document, Guard, Key, Prefix, Query, Store,
+    Action, AffinityOwner, AffinityType, Change, Committed, Document, Guard, Key, MemoryStore,
+    Prefix, Query, Revision, Snapshot, Store, StoreError, Watch,
 };
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -24,7 +25,7 @@ use time::OffsetDateTime;
 pub struct Cluster {
     pub store: Arc<dyn Store>,
     /// The same store, where it is the one in memory.
-    pub memory: Option<MemoryStore>,
+    pub memory: Option<Arc<Watched>>,
     ahead: Arc<AtomicI64>,
 }
 
@@ -94,11 +95,65 @@ pub fn found(result: &Result<Assignment, IpamError>) -> usize {
     result.as_ref().map_or(0, |assignment| assignment.addresses().count())
 }
 
+/// What happens to the store just before a commit.
+pub type Meddling = Box<dyn FnOnce(&MemoryStore) + Send>;
+
+/// The store in memory, watched: it lets all others go first before each request, so that tasks of
+/// one thread race; it remembers what was asked; and somebody can meddle before the next commits.
+#[derive(Default)]
+pub struct Watched {
+    pub store: MemoryStore,
+    pub asked: Mutex<Vec<Query>>,
+    pub before_commits: Mutex<VecDeque<Meddling>>,
+}
+
+#[async_trait]
+impl Store for Watched {
+    async fn read(&self, queries: &[Query], deadline: Instant) -> Result<Snapshot, StoreError> {
+        tokio::task::yield_now().await;
+        self.asked.lock().expect("no panic").extend_from_slice(queries);
+        self.store.read(queries, deadline).await
+    }
+    async fn commit(&self, changes: &[Change], deadline: Instant) -> Result<Committed, StoreError> {
+        tokio::task::yield_now().await;
+        let meddling = self.before_commits.lock().expect("no panic").pop_front();
+        if let Some(meddling) = meddling {
+            meddling(&self.store);
+        }
+        self.store.commit(changes, deadline).await
+    }
+    async fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Box<dyn Watch>, StoreError> {
+        self.store.watch(prefix, after).await
+    }
+    fn describe(&self) -> String {
+        self.store.describe()
+    }
+}
+
 impl Cluster {
     pub fn memory() -> Cluster {
-        let memory = MemoryStore::new();
-        let store = Arc::new(memory.clone());
+        let memory = Arc::new(Watched::default());
+        let store = memory.clone();
         Cluster { store, memory: Some(memory), ahead: Arc::new(AtomicI64::new(0)) }
+    }
+
+    /// The store in memory, for tests that count or meddle.
+    pub fn watched(&self) -> &Watched {
+        self.memory.as_deref().expect("this test runs on the store in memory")
+    }
+
+    /// Runs something and counts the reads and the commits that it asks for.
+    pub async fn count<T>(&self, run: impl AsyncFnOnce() -> T) -> (T, u64, u64) {
+        let store = &self.watched().store;
+        let (reads, commits) = (store.reads(), store.commits());
+        let result = run().await;
+        (result, store.reads() - reads, store.commits() - commits)
+    }
+
+    /// Lets this happen just before the next commit that nothing was planned for yet.
+    pub fn before_commit(&self, meddling: impl FnOnce(&MemoryStore) + Send + 'static) {
+        let mut planned = self.watched().before_commits.lock().expect("no panic");
+        planned.push_back(Box::new(meddling));
     }
 
     pub fn allocator(&self) -> Allocator<'_> {

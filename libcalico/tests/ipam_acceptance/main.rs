@@ -3,9 +3,11 @@
 
 mod affinities;
 mod cluster;
+mod costs;
 mod pools;
 mod releases;
 mod tables;
+mod weak_points;
 
 use cluster::Cluster;
 
@@ -21,6 +23,12 @@ fn row<F: AsyncFnOnce(&Cluster)>(cluster: Cluster, test: F) {
 /// Declares rows: each runs on every store. A row that leaves a state on purpose that the checker
 /// would refuse repairs it at its end.
 macro_rules! rows {
+    (only on memory: $($(#[$meta:meta])* async fn $name:ident($cluster:ident) $body:block)*) => {
+        $(#[test] fn $name() {
+            async fn test($cluster: &$crate::cluster::Cluster) $body
+            $crate::row($crate::cluster::Cluster::memory(), test);
+        })*
+    };
     ($($(#[$meta:meta])* async fn $name:ident($cluster:ident) $body:block)*) => {
         $($(#[$meta])* async fn $name($cluster: &$crate::cluster::Cluster) $body)*
 

@@ -299,19 +299,16 @@ fn damaged_blocks_are_refused_with_the_reason() {
 
 #[test]
 fn unknown_fields_and_old_forms_survive() {
-    for text in [
-        concat!(
+    let text = concat!(
             r#"{"cidr":"10.0.0.0/31","affinity":"host:n<1>","allocations":[0,null],"#,
             r#""unallocated":[1],"attributes":[{"handle_id":"h","later":{"b":[18446744073709551615]}}],"#,
             r#""sequenceNumber":18446744073709551615,"sequenceNumberForAllocation":null,"#,
             r#""deleted":false,"hostAffinity":"n1","future":true}"#
         )
         .replace('<', "\\u003c")
-        .replace('>', "\\u003e"),
-    ] {
-        let block = Block::decode(text.as_bytes()).expect("decodes");
-        assert_eq!(String::from_utf8_lossy(&block.encode()), text);
-    }
+        .replace('>', "\\u003e");
+    let block = Block::decode(text.as_bytes()).expect("decodes");
+    assert_eq!(String::from_utf8_lossy(&block.encode()), text);
 }
 
 /// Every block, affinity, handle and configuration that upstream wrote comes out as it went in.
