@@ -1,6 +1,8 @@
 //! Calling a plugin as a runtime does: environment and standard input in, one document out.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ const BIN: &str = "/opt/cni/bin";
 pub struct Call {
     host: Arc<Host>,
     program: String,
-    env: Vec<(String, String)>,
+    env: Vec<(String, OsString)>,
     stdin: Vec<u8>,
     limit: Duration,
 }
@@ -56,9 +58,14 @@ impl Call {
     }
 
     /// Sets a variable of the environment.
-    pub fn env(mut self, name: &str, value: &str) -> Call {
+    pub fn env(self, name: &str, value: &str) -> Call {
+        self.env_bytes(name, value.as_bytes())
+    }
+
+    /// Sets a variable of the environment to any bytes.
+    pub fn env_bytes(mut self, name: &str, value: &[u8]) -> Call {
         self = self.without(name);
-        self.env.push((name.to_owned(), value.to_owned()));
+        self.env.push((name.to_owned(), OsStr::from_bytes(value).to_owned()));
         self
     }
 
@@ -167,7 +174,8 @@ impl Call {
     }
 
     fn name(&self) -> String {
-        let env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let env: Vec<_> =
+            self.env.iter().map(|(name, value)| format!("{name}={}", value.display())).collect();
         format!("{} {}", env.join(" "), self.program)
     }
 }
