@@ -82,16 +82,20 @@ impl Sockets {
         })
     }
 
-    /// Creates the pair, after removing what bears the host's name: a leftover, or the link of a
-    /// container that this one replaces. Whether it may go is the caller's decision.
+    /// Creates the pair, after removing what is in its place: a leftover, or the link of a container
+    /// that this one replaces. Whether it may go is the caller's decision.
     pub async fn create(
         &self,
         wanted: &Wanted<'_>,
-        stale: Option<&Link>,
-    ) -> Result<CreatedPair, cni::Error> {
-        if let Some(stale) = stale {
+        stale: &[Link],
+    ) -> Result<CreatedPair, NetlinkError> {
+        for stale in stale {
             tracing::info!(link = stale.name, alias = stale.alias, "removing a former host link");
-            remove(&self.host, stale.index).await?;
+            match self.host.remove_link(stale.index).await {
+                Err(error) if !error.is_no_device() => return Err(error),
+                // The name is free; what the kernel still clears up is nothing to wait for.
+                removal => drop(removal),
+            }
         }
         let host = End { name: wanted.host_name.into(), mac: HOST_MAC, mtu: wanted.mtu };
         let container = End { name: wanted.ifname.into(), mac: wanted.mac, mtu: wanted.mtu };
@@ -104,7 +108,7 @@ impl Sockets {
             container_ns: &self.netns,
             queues: wanted.queues,
         };
-        self.host.create_pair(pair).await.map_err(|error| fault(&error))
+        self.host.create_pair(pair).await
     }
 
     /// Gives the container its addresses, routes, neighbours and settings, and the host its routes.
@@ -190,6 +194,25 @@ impl Sockets {
     }
 }
 
+/// The host's end of a container's link, if that is where the other end is.
+pub async fn host_end(
+    host: &Netlink,
+    netns: &Netns,
+    link: &Link,
+) -> Result<Option<Link>, NetlinkError> {
+    let Some(index) = link.peer_index else { return Ok(None) };
+    let peer = host.link_by_index(index).await?;
+    let id = host.netns_id_of(netns).await?;
+    // An index says nothing without its namespace: the other end could be in a third one.
+    Ok(peer.filter(|peer| {
+        let in_container = match peer.peer_netns_id {
+            Some(there) => id == Some(there),
+            None => netns.is_same(host.netns()),
+        };
+        in_container && peer.peer_index == Some(link.index)
+    }))
+}
+
 /// Removes a link; that it is gone already is fine. Returns once the name is free.
 pub async fn remove(host: &Netlink, index: u32) -> Result<Option<Removal>, cni::Error> {
     match host.remove_link(index).await {
@@ -259,6 +282,11 @@ fn container_settings(ifname: &str, v4: bool, v6: bool, forwarding: bool) -> Vec
         settings.push(Setting::required("net/ipv4/ip_forward", forwarding));
     }
     settings
+}
+
+/// Whether a pair was not made because another container was quicker to take the host's name.
+pub fn is_host_name_taken(error: &NetlinkError) -> bool {
+    matches!(error.cause, Cause::NameTaken { side: Side::Host, .. })
 }
 
 /// A failure of the kernel as an error of the protocol.

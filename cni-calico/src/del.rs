@@ -55,8 +55,7 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
     let endpoint = EndpointId::of(&identity, namespace).ok();
     let own_ipam = conf.shared.ipam.kind == OWN_IPAM;
     let release = Release { identity: &identity, endpoint: endpoint.as_ref(), own_ipam };
-    let prefixes = std::env::var("FELIX_INTERFACEPREFIX").unwrap_or_default();
-    let host_link = HostLink::of(&identity, &prefixes)?;
+    let host_link = HostLink::here(&identity)?;
 
     let asked = async {
         match &node {
@@ -136,10 +135,8 @@ async fn ask(conf: &Conf, node: &str, release: &Release<'_>) -> Store {
     if let Err(error) = datastore::ensure_ready(&cluster, &*datastore.store) {
         return Store::Refused(error);
     }
-    match release.find(&results.next().unwrap_or_default()) {
-        Ok(found) => Store::Ready(Box::new((datastore, found))),
-        Err(error) => Store::Refused(fault::damaged(&error)),
-    }
+    let found = release.find(&results.next().unwrap_or_default());
+    Store::Ready(Box::new((datastore, found)))
 }
 
 /// The store's part; a note if the store is away.
@@ -249,11 +246,8 @@ impl Local<'_> {
         }
         let Ok(container) = Netlink::open_in(&netns) else { return Ok(None) };
         let link = container.link(self.ifname).await.map_err(|error| dataplane::fault(&error))?;
-        let Some(peer) = link.and_then(|link| link.peer_index) else { return Ok(None) };
-        let peer = host.link_by_index(peer).await.map_err(|error| dataplane::fault(&error))?;
-        let id = host.netns_id_of(&netns).await.map_err(|error| dataplane::fault(&error))?;
-        // An index says nothing without its namespace: the peer could be in a third one.
-        Ok(peer.filter(|peer| peer.peer_netns_id.is_some() && peer.peer_netns_id == id))
+        let Some(link) = link else { return Ok(None) };
+        dataplane::host_end(host, &netns, &link).await.map_err(|error| dataplane::fault(&error))
     }
 }
 

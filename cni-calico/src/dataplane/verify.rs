@@ -7,7 +7,7 @@ use cni::{Error, code};
 use ipnet::IpNet;
 use netutils::{Link, Mac, NetlinkError, RouteFilter, sysctl};
 
-use super::{GATEWAY_V4, HOST_MAC, Sockets, fault, gateway_v6};
+use super::{GATEWAY_V4, HOST_MAC, Sockets, fault, gateway_v6, host_end};
 
 /// The container's interface is missing, down, or not as it was made.
 pub const CONTAINER_LINK: u32 = code::CHECK + 1;
@@ -169,10 +169,8 @@ impl Sockets {
             tracing::warn!("{name} has another MAC than {HOST_MAC}");
         }
         if let Some(container) = container {
-            let id = self.host.netns_id_of(&self.netns).await?;
-            let is_peer = host.peer_index == Some(container.index)
-                && (host.peer_netns_id == id || host.peer_netns_id.is_none());
-            if !is_peer {
+            let end = host_end(&self.host, &self.netns, container).await?;
+            if end.is_none_or(|end| end.index != host.index) {
                 finding(format!(
                     "the host's interface {name} is not the other end of {} in the container: \
                      restart the container",
