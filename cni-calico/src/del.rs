@@ -6,6 +6,7 @@
 //! released: one that is given to somebody else must not be on a link any more. Errors are collected,
 //! and none keeps the rest from being done.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cni::{Error, Request, code};
@@ -195,10 +196,13 @@ impl Local<'_> {
         let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
         let mut removals = Vec::new();
         let mut links = self.host_link.find(&host, None).await?;
-        links.extend(self.peer_of_container(&host, request).await?);
-        links.dedup_by_key(|link| link.index);
+        if let Some(inside) = inside(&host, request) {
+            dataplane::delete_rules(&inside.container, self.ifname).await;
+            links.extend(inside.peer(&host, self.ifname).await?);
+        }
+        let mut seen = BTreeSet::new();
         for link in links {
-            if self.host_link.owner(&link) == Owner::Ours {
+            if self.host_link.owner(&link) == Owner::Ours && seen.insert(link.index) {
                 removals.extend(dataplane::remove(&host, link.index).await?);
             }
         }
@@ -217,7 +221,10 @@ impl Local<'_> {
             Claim::Ours(name) => Some(name),
             Claim::Another | Claim::Nobody => None,
         };
-        let peer = self.peer_of_container(host, request).await?;
+        let peer = match inside(host, request) {
+            Some(inside) => inside.peer(host, self.ifname).await?,
+            None => None,
+        };
         let mut removals = Vec::new();
         for link in self.host_link.find(host, name).await? {
             if self.host_link.owner(&link) != Owner::Unknown {
@@ -231,23 +238,33 @@ impl Local<'_> {
         }
         Ok(removals)
     }
+}
 
-    /// The host's end of the container's interface, if the namespace is still there.
-    async fn peer_of_container(
-        &self,
-        host: &Netlink,
-        request: &Request,
-    ) -> Result<Option<Link>, Error> {
-        let Some(netns) = request.netns.as_deref().and_then(|path| Netns::open(path).ok()) else {
-            return Ok(None);
+/// A container's namespace.
+struct Inside {
+    container: Netlink,
+    netns: Netns,
+}
+
+/// The container's namespace, if it is still there and really the container's own.
+fn inside(host: &Netlink, request: &Request) -> Option<Inside> {
+    let netns = Netns::open(request.netns.as_deref()?).ok()?;
+    if netns.is_same(host.netns()) {
+        return None;
+    }
+    Some(Inside { container: Netlink::open_in(&netns).ok()?, netns })
+}
+
+impl Inside {
+    /// The host's end of an interface.
+    async fn peer(&self, host: &Netlink, ifname: &str) -> Result<Option<Link>, Error> {
+        let peer = async {
+            match self.container.link(ifname).await? {
+                Some(link) => dataplane::host_end(host, &self.netns, &link).await,
+                None => Ok(None),
+            }
         };
-        if netns.is_same(host.netns()) {
-            return Ok(None);
-        }
-        let Ok(container) = Netlink::open_in(&netns) else { return Ok(None) };
-        let link = container.link(self.ifname).await.map_err(|error| dataplane::fault(&error))?;
-        let Some(link) = link else { return Ok(None) };
-        dataplane::host_end(host, &netns, &link).await.map_err(|error| dataplane::fault(&error))
+        peer.await.map_err(|error| dataplane::fault(&error))
     }
 }
 
