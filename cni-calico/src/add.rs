@@ -5,6 +5,9 @@
 //! at. Then the pair is born while one commit writes address, handle, endpoint and profile: all of
 //! them or none. Whatever fails, [`Ladder`] takes back what was done, in reverse.
 
+mod assign;
+mod repeated;
+
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -14,18 +17,20 @@ use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::request::{self, Addresses};
 use cni_ipam::{fault, lock, run};
 use ipnet::IpNet;
-use libcalico::ipam::{self, IpamError};
 use libcalico::resources::ValidationError;
-use libcalico::store::{Change, Committed, Document, Key, Query, Snapshot};
+use libcalico::store::{Query, Snapshot};
 use netutils::{Link, Mac, sysctl};
 use time::OffsetDateTime;
+
+use assign::{Ends, Failure};
 
 use crate::attachment::Attachment;
 use crate::conf::Conf;
 use crate::dataplane::{self, Sockets, Wanted};
 use crate::delegate::Delegate;
-use crate::endpoint::{self, Contents, Found, Stored};
-use crate::ladder::{Ladder, StoreRung};
+use crate::endpoint::{self, Found};
+use crate::host_link::Owner;
+use crate::ladder::Ladder;
 use crate::owed;
 
 /// How often a change that somebody else forestalled is tried again.
@@ -128,13 +133,14 @@ impl Add<'_> {
             Source::Own(_) => lock::acquire(&shared.ipam_lock_file).await,
             Source::Delegate(_) => None,
         };
-        // A note about this very container must be paid before it is attached again.
         let identity = &self.attachment.identity;
-        owed::settle(&identity.network, &identity.node, self.datastore).await;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let (known, prefetched) = self.read(source).await?;
+            let (mut known, mut prefetched) = self.read(source).await?;
+            if attempt == 1 && owed::settle_before(identity, self.datastore).await? {
+                (known, prefetched) = self.read(source).await?;
+            }
             if let Some(mine) = &known.found.mine
                 && let Some(attached) = self.repeated(mine, &known).await?
             {
@@ -144,21 +150,22 @@ impl Add<'_> {
                 known.found.mine.as_ref().map(|mine| mine.endpoint.spec.interface_name.as_str());
             let (host_link, stale) =
                 self.attachment.host_link.choose(&self.sockets.host, stored).await?;
-            self.check_ifname(stale.as_ref()).await?;
+            let stale = self.replaced(stale).await?;
 
             let mac = Mac::random();
             let wanted = Wanted {
                 host_name: &host_link,
                 alias: &self.attachment.host_link.alias,
-                ifname: &self.attachment.identity.ifname,
+                ifname: &identity.ifname,
                 mac,
                 mtu: shape.mtu,
                 queues: self.attachment.conf.queues(),
                 device: shape.device,
             };
             self.ladder.begin_link(&host_link);
-            let pair = self.sockets.create(&wanted, stale.as_ref());
-            let written = self.assign(source, prefetched, &known, &host_link, mac);
+            let pair = self.sockets.create(&wanted, &stale);
+            let ends = Ends { host_link: &host_link, mac };
+            let written = self.assign(source, prefetched, &known, ends);
             let (pair, written) = tokio::join!(pair, async {
                 let written = written.await;
                 drop(lock.take());
@@ -171,12 +178,21 @@ impl Add<'_> {
                     self.sockets.undo(pair.host.index).await;
                     continue;
                 }
-                (_, Err(error)) => return Err(error),
+                (_, Err(error)) => {
+                    // What has the name is somebody else's.
+                    self.ladder.forget_link();
+                    if dataplane::is_host_name_taken(&error) && attempt < ATTEMPTS {
+                        self.ladder.descend().await;
+                        continue;
+                    }
+                    return Err(dataplane::fault(&error));
+                }
                 (Err(failure), _) => return Err(failure.into()),
             };
             let forwarding = self.attachment.conf.own.container_settings.allow_ip_forwarding;
-            let ifname = &self.attachment.identity.ifname;
-            self.sockets.configure(&pair, ifname, &assigned.addresses, forwarding).await?;
+            self.sockets
+                .configure(&pair, &identity.ifname, &assigned.addresses, forwarding)
+                .await?;
             return Ok(Attached {
                 host_link,
                 mac: mac.to_string(),
@@ -208,214 +224,32 @@ impl Add<'_> {
         Ok((known, wanted.is_some().then_some(read.ipam)))
     }
 
-    /// A repeated ADD for a container that has all it needs answers what it has. A pod is always
-    /// set up anew, since its endpoint may be a former sandbox's.
-    async fn repeated(&self, mine: &Stored, known: &Known) -> Result<Option<Attached>, Error> {
-        let identity = &self.attachment.identity;
-        let spec = &mine.endpoint.spec;
-        if identity.pod().is_some() || spec.container_id != identity.container_id {
-            return Ok(None);
-        }
-        let container = &self.sockets.container;
-        let link =
-            container.link(&identity.ifname).await.map_err(|error| dataplane::fault(&error))?;
-        let Some(link) = link else { return Ok(None) };
-        let present =
-            container.addresses(link.index).await.map_err(|error| dataplane::fault(&error))?;
-        let addresses = endpoint::addresses(&mine.endpoint);
-        let complete = !addresses.is_empty()
-            && addresses
-                .iter()
-                .all(|address| present.iter().any(|there| there.net.addr() == *address));
-        if !complete {
-            return Ok(None);
-        }
-        self.join_network(mine, known).await?;
-        Ok(Some(Attached {
-            host_link: spec.interface_name.clone(),
-            mac: spec.mac.clone(),
-            addresses,
-            routes: Vec::new(),
-            dns: cni::Dns::default(),
-        }))
-    }
-
-    /// Adds this network to the profiles of an endpoint that another network made.
-    async fn join_network(&self, mine: &Stored, known: &Known) -> Result<(), Error> {
-        let mut changes = Vec::new();
-        if let Some(change) = self.attachment.endpoint.add_profile(mine) {
-            changes.push(change.map_err(|error| invalid_object(&error))?);
-        }
-        changes.extend(self.profile(known)?);
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let deadline = run::deadline(run::STORE_LIMIT);
-        match self.datastore.store.commit(&changes, deadline).await {
-            Ok(Committed::Done(_)) => Ok(()),
-            Ok(Committed::Conflict(_)) => Err(overtaken()),
-            Err(error) => Err(fault::store(&error)),
-        }
-    }
-
-    /// The name in the container must be free, unless it is that of the pair which is replaced.
-    async fn check_ifname(&self, stale: Option<&Link>) -> Result<(), Error> {
+    /// What a new pair replaces: the link that bears the host's name, and our own pair if its host
+    /// end was renamed. Anything else that has the name in the container stays, and is an error.
+    async fn replaced(&self, by_name: Option<Link>) -> Result<Vec<Link>, Error> {
+        let Sockets { host, container, netns } = self.sockets;
         let ifname = &self.attachment.identity.ifname;
-        let container = &self.sockets.container;
-        let link = container.link(ifname).await.map_err(|error| dataplane::fault(&error))?;
-        let Some(link) = link else { return Ok(()) };
-        let replaced = stale.is_some_and(|stale| stale.peer_index == Some(link.index));
-        match replaced {
-            true => Ok(()),
-            false => Err(Error::new(
+        let taken = async {
+            let Some(link) = container.link(ifname).await? else { return Ok(None) };
+            Ok(Some(dataplane::host_end(host, netns, &link).await?))
+        };
+        let taken = taken.await.map_err(|error| dataplane::fault(&error))?;
+        let mut replaced = Vec::from_iter(by_name);
+        match taken {
+            None => Ok(replaced),
+            Some(Some(end)) if replaced.iter().any(|link| link.index == end.index) => Ok(replaced),
+            Some(Some(end)) if self.attachment.host_link.owner(&end) == Owner::Ours => {
+                replaced.push(end);
+                Ok(replaced)
+            }
+            Some(_) => Err(Error::new(
                 code::DATAPLANE,
                 format!(
                     "CNI_IFNAME {ifname} already exists in {}: give the interface another name, or \
                      remove it there",
-                    self.sockets.netns.path().display()
+                    netns.path().display()
                 ),
             )),
-        }
-    }
-
-    /// The change that makes the network's profile, if there is none.
-    fn profile(&self, known: &Known) -> Result<Option<Change>, Error> {
-        if known.has_profile || !self.attachment.makes_profile() {
-            return Ok(None);
-        }
-        endpoint::create_profile(&self.attachment.identity, self.now)
-            .map(Some)
-            .map_err(|error| invalid_object(&error))
-    }
-
-    /// Gets addresses, and writes the endpoint and the profile.
-    async fn assign(
-        &self,
-        source: &Source,
-        prefetched: Option<Snapshot>,
-        known: &Known,
-        host_link: &str,
-        mac: Mac,
-    ) -> Result<Assigned, Failure> {
-        let handle = self.attachment.identity.handle();
-        self.ladder.begin_store(StoreRung {
-            previous: known.found.mine.as_ref().map(|mine| mine.document.clone()),
-            // What the handle had before this ADD stays with it.
-            releases: matches!(source, Source::Own(_)) && !holds_addresses(&prefetched, &handle),
-        });
-        match source {
-            Source::Own(wanted) => {
-                // What could be invalid about the objects shows without addresses too.
-                self.changes(known, host_link, mac, &[])?;
-                let companion = |assigned: &[ipam::Assigned]| {
-                    let addresses: Vec<IpAddr> = assigned.iter().map(|one| one.address).collect();
-                    self.changes(known, host_link, mac, &addresses).unwrap_or_default()
-                };
-                // A container's second interface in the same network gets addresses of its own.
-                let wanted = wanted.reusing(known.found.siblings.is_empty());
-                let assigned = ipam_add::assign(
-                    &*self.datastore.store,
-                    &wanted,
-                    prefetched,
-                    Some(&companion),
-                    run::deadline(run::STORE_LIMIT),
-                )
-                .await
-                .map_err(|error| match error {
-                    IpamError::CompanionConflict(_) => Failure::Conflict,
-                    error => Failure::Error(fault::ipam(&error)),
-                })?;
-                Ok(Assigned {
-                    addresses: assigned.iter().map(|assigned| assigned.address).collect(),
-                    routes: assigned
-                        .iter()
-                        .map(|one| Route::to(ipam_add::with_prefix(&wanted, one)))
-                        .collect(),
-                    dns: cni::Dns::default(),
-                })
-            }
-            Source::Delegate(delegate) => {
-                self.ladder.begin_delegate(delegate);
-                let result = delegate.add().await?;
-                let addresses: Vec<IpAddr> =
-                    result.ips.iter().map(|ip| ip.address.addr()).collect();
-                if addresses.is_empty() {
-                    let message = format!("{} gave no address", delegate.name());
-                    return Err(Error::new(code::DELEGATION, message).into());
-                }
-                self.write(source, known, host_link, mac, &addresses).await?;
-                Ok(Assigned { addresses, routes: result.routes, dns: result.dns })
-            }
-        }
-    }
-
-    /// The changes that write the endpoint and, where it is missing, the profile.
-    fn changes(
-        &self,
-        known: &Known,
-        host_link: &str,
-        mac: Mac,
-        addresses: &[IpAddr],
-    ) -> Result<Vec<Change>, Error> {
-        let contents =
-            Contents { labels: &self.attachment.labels, addresses, host_link, mac, now: self.now };
-        let mine = known.found.mine.as_ref();
-        let endpoint = self.attachment.endpoint.write(mine, &contents);
-        let endpoint = endpoint.map_err(|error| invalid_object(&error))?;
-        Ok(std::iter::once(endpoint).chain(self.profile(known)?).collect())
-    }
-
-    /// Commits the changes on their own, for addresses that somebody else gave.
-    async fn write(
-        &self,
-        source: &Source,
-        known: &Known,
-        host_link: &str,
-        mac: Mac,
-        addresses: &[IpAddr],
-    ) -> Result<(), Error> {
-        let deadline = run::deadline(run::STORE_LIMIT);
-        let mut changes = self.changes(known, host_link, mac, addresses)?;
-        for _ in 0..ATTEMPTS {
-            match self.datastore.store.commit(&changes, deadline).await {
-                Ok(Committed::Done(_)) => return Ok(()),
-                Ok(Committed::Conflict(_)) => {
-                    let (known, _) = self.read(source).await?;
-                    changes = self.changes(&known, host_link, mac, addresses)?;
-                }
-                Err(error) => return Err(fault::store(&error)),
-            }
-        }
-        Err(overtaken())
-    }
-}
-
-/// What was assigned.
-struct Assigned {
-    addresses: Vec<IpAddr>,
-    routes: Vec<Route>,
-    dns: cni::Dns,
-}
-
-/// Why nothing was assigned.
-enum Failure {
-    /// Somebody changed the endpoint or the profile since we read it: read again.
-    Conflict,
-    /// For good.
-    Error(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Error(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Error {
-        match failure {
-            Failure::Conflict => overtaken(),
-            Failure::Error(error) => error,
         }
     }
 }
@@ -429,12 +263,6 @@ fn overtaken() -> Error {
 
 fn invalid_object(error: &ValidationError) -> Error {
     Error::new(code::INVALID_CONFIG, error.to_string())
-}
-
-/// Whether a handle is among what was read for IPAM.
-fn holds_addresses(prefetched: &Option<Snapshot>, handle: &str) -> bool {
-    let is_handle = |document: &Document| matches!(&document.key, Key::Handle(id) if id == handle);
-    prefetched.as_ref().is_some_and(|snapshot| snapshot.results.iter().flatten().any(is_handle))
 }
 
 impl Attached {

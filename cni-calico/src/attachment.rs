@@ -39,8 +39,7 @@ impl Attachment {
             None => labels::mesos_labels(&conf.own.args),
         };
         let endpoint = EndpointId::of(&identity, namespace)?;
-        let prefixes = std::env::var("FELIX_INTERFACEPREFIX").unwrap_or_default();
-        let host_link = HostLink::of(&identity, &prefixes)?;
+        let host_link = HostLink::here(&identity)?;
         Ok(Attachment { conf, identity, endpoint, host_link, labels })
     }
 

@@ -14,8 +14,8 @@ use cni::code;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netutils::sysctl::{self, Setting};
 use netutils::{
-    Cause, CreatedPair, Device, DuplicateDetection, End, Link, Mac, Netlink, NetlinkError, Netns,
-    NetnsError, Pair, Removal, Route, Scope, Side,
+    Cause, CreatedPair, Device, DuplicateDetection, End, Family, Link, Mac, Netlink, NetlinkError,
+    Netns, NetnsError, Pair, Removal, Route, Scope, Side,
 };
 
 /// The MAC of every host end: a container has one neighbour only, and it never changes.
@@ -82,16 +82,20 @@ impl Sockets {
         })
     }
 
-    /// Creates the pair, after removing what bears the host's name: a leftover, or the link of a
-    /// container that this one replaces. Whether it may go is the caller's decision.
+    /// Creates the pair, after removing what is in its place: a leftover, or the link of a container
+    /// that this one replaces. Whether it may go is the caller's decision.
     pub async fn create(
         &self,
         wanted: &Wanted<'_>,
-        stale: Option<&Link>,
-    ) -> Result<CreatedPair, cni::Error> {
-        if let Some(stale) = stale {
+        stale: &[Link],
+    ) -> Result<CreatedPair, NetlinkError> {
+        for stale in stale {
             tracing::info!(link = stale.name, alias = stale.alias, "removing a former host link");
-            remove(&self.host, stale.index).await?;
+            match self.host.remove_link(stale.index).await {
+                Err(error) if !error.is_no_device() => return Err(error),
+                // The name is free; what the kernel still clears up is nothing to wait for.
+                removal => drop(removal),
+            }
         }
         let host = End { name: wanted.host_name.into(), mac: HOST_MAC, mtu: wanted.mtu };
         let container = End { name: wanted.ifname.into(), mac: wanted.mac, mtu: wanted.mtu };
@@ -104,7 +108,7 @@ impl Sockets {
             container_ns: &self.netns,
             queues: wanted.queues,
         };
-        self.host.create_pair(pair).await.map_err(|error| fault(&error))
+        self.host.create_pair(pair).await
     }
 
     /// Gives the container its addresses, routes, neighbours and settings, and the host its routes.
@@ -129,7 +133,7 @@ impl Sockets {
         {
             tracing::debug!("{warning}");
         }
-        self.configure_container(pair.container_index, addresses, v4, v6)
+        self.configure_container(pair.container_index, ifname, addresses, v4, v6)
             .await
             .map_err(|error| fault(&error))?;
         if v6 {
@@ -144,6 +148,7 @@ impl Sockets {
     async fn configure_container(
         &self,
         index: u32,
+        ifname: &str,
         addresses: &[IpAddr],
         v4: bool,
         v6: bool,
@@ -152,19 +157,48 @@ impl Sockets {
         container.set_up(index).await?;
         if v4 {
             container.set_neighbour(index, GATEWAY_V4.into(), HOST_MAC).await?;
-            for route in routes_v4(index) {
-                container.add_route(&route).await?;
-            }
+            self.add_routes(ifname, &routes_v4(index), addresses).await?;
         }
         if v6 {
             container.set_neighbour(index, gateway_v6().into(), HOST_MAC).await?;
-            container.add_route(&route_v6(index)).await?;
+            self.add_routes(ifname, &[route_v6(index)], addresses).await?;
         }
         // After the routes, as upstream does: so no route gets a preferred source. And usable at
         // once: switching the check off by a sysctl leaves an address tentative for a moment.
         for address in addresses {
             let net = IpNet::from(*address);
             container.add_address(index, net, DuplicateDetection::Skip).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the routes of one family. Where another interface has the default already, they go to a
+    /// table of their own, for what is sent from this interface's addresses: otherwise its answers
+    /// would leave by the other one, and the host would drop them as forged.
+    async fn add_routes(
+        &self,
+        ifname: &str,
+        routes: &[Route],
+        addresses: &[IpAddr],
+    ) -> Result<(), NetlinkError> {
+        let container = &self.container;
+        let in_main = async {
+            for route in routes {
+                container.add_route(route).await?;
+            }
+            Ok(())
+        };
+        match in_main.await {
+            Err(error) if NetlinkError::is_exists(&error) => {}
+            outcome => return outcome,
+        }
+        let table = own_table(ifname);
+        for route in routes {
+            container.replace_route(&Route { table, ..route.clone() }).await?;
+        }
+        let is_v4 = routes.iter().any(|route| route.dst.addr().is_ipv4());
+        for address in addresses.iter().filter(|address| address.is_ipv4() == is_v4) {
+            container.add_rule(IpNet::from(*address), table).await?;
         }
         Ok(())
     }
@@ -190,6 +224,25 @@ impl Sockets {
     }
 }
 
+/// The host's end of a container's link, if that is where the other end is.
+pub async fn host_end(
+    host: &Netlink,
+    netns: &Netns,
+    link: &Link,
+) -> Result<Option<Link>, NetlinkError> {
+    let Some(index) = link.peer_index else { return Ok(None) };
+    let peer = host.link_by_index(index).await?;
+    let id = host.netns_id_of(netns).await?;
+    // An index says nothing without its namespace: the other end could be in a third one.
+    Ok(peer.filter(|peer| {
+        let in_container = match peer.peer_netns_id {
+            Some(there) => id == Some(there),
+            None => netns.is_same(host.netns()),
+        };
+        in_container && peer.peer_index == Some(link.index)
+    }))
+}
+
 /// Removes a link; that it is gone already is fine. Returns once the name is free.
 pub async fn remove(host: &Netlink, index: u32) -> Result<Option<Removal>, cni::Error> {
     match host.remove_link(index).await {
@@ -197,6 +250,27 @@ pub async fn remove(host: &Netlink, index: u32) -> Result<Option<Removal>, cni::
         Err(error) if error.is_no_device() => Ok(None),
         Err(error) => Err(fault(&error)),
     }
+}
+
+/// Takes back what leads to the own table of a container's interface, where it has one. The routes
+/// go with the interface.
+pub async fn delete_rules(container: &Netlink, ifname: &str) {
+    for family in [Family::V4, Family::V6] {
+        if let Err(error) = container.delete_rules(family, own_table(ifname)).await {
+            // Nothing depends on it: the table is empty.
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+/// The routing table of a container's interface that is not its first: the number follows from the
+/// name (FNV-1a), so that it is known when the interface is gone. It is clear of the kernel's own and
+/// of the small ones that people give.
+fn own_table(ifname: &str) -> u32 {
+    let hash = ifname
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash | 1 << 31
 }
 
 /// 169.254.1.1 on the link, and the default through it.
@@ -259,6 +333,11 @@ fn container_settings(ifname: &str, v4: bool, v6: bool, forwarding: bool) -> Vec
         settings.push(Setting::required("net/ipv4/ip_forward", forwarding));
     }
     settings
+}
+
+/// Whether a pair was not made because another container was quicker to take the host's name.
+pub fn is_host_name_taken(error: &NetlinkError) -> bool {
+    matches!(error.cause, Cause::NameTaken { side: Side::Host, .. })
 }
 
 /// A failure of the kernel as an error of the protocol.

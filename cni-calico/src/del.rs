@@ -6,6 +6,7 @@
 //! released: one that is given to somebody else must not be on a link any more. Errors are collected,
 //! and none keeps the rest from being done.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cni::{Error, Request, code};
@@ -55,8 +56,7 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
     let endpoint = EndpointId::of(&identity, namespace).ok();
     let own_ipam = conf.shared.ipam.kind == OWN_IPAM;
     let release = Release { identity: &identity, endpoint: endpoint.as_ref(), own_ipam };
-    let prefixes = std::env::var("FELIX_INTERFACEPREFIX").unwrap_or_default();
-    let host_link = HostLink::of(&identity, &prefixes)?;
+    let host_link = HostLink::here(&identity)?;
 
     let asked = async {
         match &node {
@@ -136,10 +136,8 @@ async fn ask(conf: &Conf, node: &str, release: &Release<'_>) -> Store {
     if let Err(error) = datastore::ensure_ready(&cluster, &*datastore.store) {
         return Store::Refused(error);
     }
-    match release.find(&results.next().unwrap_or_default()) {
-        Ok(found) => Store::Ready(Box::new((datastore, found))),
-        Err(error) => Store::Refused(fault::damaged(&error)),
-    }
+    let found = release.find(&results.next().unwrap_or_default());
+    Store::Ready(Box::new((datastore, found)))
 }
 
 /// The store's part; a note if the store is away.
@@ -198,10 +196,13 @@ impl Local<'_> {
         let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
         let mut removals = Vec::new();
         let mut links = self.host_link.find(&host, None).await?;
-        links.extend(self.peer_of_container(&host, request).await?);
-        links.dedup_by_key(|link| link.index);
+        if let Some(inside) = inside(&host, request) {
+            dataplane::delete_rules(&inside.container, self.ifname).await;
+            links.extend(inside.peer(&host, self.ifname).await?);
+        }
+        let mut seen = BTreeSet::new();
         for link in links {
-            if self.host_link.owner(&link) == Owner::Ours {
+            if self.host_link.owner(&link) == Owner::Ours && seen.insert(link.index) {
                 removals.extend(dataplane::remove(&host, link.index).await?);
             }
         }
@@ -220,7 +221,10 @@ impl Local<'_> {
             Claim::Ours(name) => Some(name),
             Claim::Another | Claim::Nobody => None,
         };
-        let peer = self.peer_of_container(host, request).await?;
+        let peer = match inside(host, request) {
+            Some(inside) => inside.peer(host, self.ifname).await?,
+            None => None,
+        };
         let mut removals = Vec::new();
         for link in self.host_link.find(host, name).await? {
             if self.host_link.owner(&link) != Owner::Unknown {
@@ -234,26 +238,33 @@ impl Local<'_> {
         }
         Ok(removals)
     }
+}
 
-    /// The host's end of the container's interface, if the namespace is still there.
-    async fn peer_of_container(
-        &self,
-        host: &Netlink,
-        request: &Request,
-    ) -> Result<Option<Link>, Error> {
-        let Some(netns) = request.netns.as_deref().and_then(|path| Netns::open(path).ok()) else {
-            return Ok(None);
+/// A container's namespace.
+struct Inside {
+    container: Netlink,
+    netns: Netns,
+}
+
+/// The container's namespace, if it is still there and really the container's own.
+fn inside(host: &Netlink, request: &Request) -> Option<Inside> {
+    let netns = Netns::open(request.netns.as_deref()?).ok()?;
+    if netns.is_same(host.netns()) {
+        return None;
+    }
+    Some(Inside { container: Netlink::open_in(&netns).ok()?, netns })
+}
+
+impl Inside {
+    /// The host's end of an interface.
+    async fn peer(&self, host: &Netlink, ifname: &str) -> Result<Option<Link>, Error> {
+        let peer = async {
+            match self.container.link(ifname).await? {
+                Some(link) => dataplane::host_end(host, &self.netns, &link).await,
+                None => Ok(None),
+            }
         };
-        if netns.is_same(host.netns()) {
-            return Ok(None);
-        }
-        let Ok(container) = Netlink::open_in(&netns) else { return Ok(None) };
-        let link = container.link(self.ifname).await.map_err(|error| dataplane::fault(&error))?;
-        let Some(peer) = link.and_then(|link| link.peer_index) else { return Ok(None) };
-        let peer = host.link_by_index(peer).await.map_err(|error| dataplane::fault(&error))?;
-        let id = host.netns_id_of(&netns).await.map_err(|error| dataplane::fault(&error))?;
-        // An index says nothing without its namespace: the peer could be in a third one.
-        Ok(peer.filter(|peer| peer.peer_netns_id.is_some() && peer.peer_netns_id == id))
+        peer.await.map_err(|error| dataplane::fault(&error))
     }
 }
 

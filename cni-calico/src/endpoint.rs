@@ -12,6 +12,7 @@ use libcalico::resources::{
 };
 use libcalico::store::{Change, Document, Key, Prefix, Query};
 use netutils::Mac;
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -40,6 +41,55 @@ pub struct Found {
     pub mine: Option<Stored>,
     /// Those of the container's other interfaces.
     pub siblings: Vec<Stored>,
+}
+
+impl Stored {
+    /// Reads a stored endpoint.
+    pub fn read(document: &Document) -> Result<Stored, DecodeError> {
+        let endpoint = WorkloadEndpoint::decode(document)?;
+        Ok(Stored { endpoint, document: document.clone() })
+    }
+
+    /// Reads what taking an endpoint away needs: of a damaged one as much as is there, since a
+    /// container must not outlive its network because of a typing error.
+    pub fn read_damaged(document: &Document) -> Stored {
+        Stored::read(document).unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            let endpoint = salvage(document);
+            Stored { endpoint, document: document.clone() }
+        })
+    }
+}
+
+/// What tells whose a damaged endpoint is, and what belongs to it.
+fn salvage(document: &Document) -> WorkloadEndpoint {
+    let value: Value = serde_json::from_slice(&document.value).unwrap_or_default();
+    let spec = value.get("spec").cloned().unwrap_or_default();
+    let text = |field: &str| spec.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let texts = |field: &str| {
+        let list = spec.get(field).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let (name, namespace) = match &document.key {
+        Key::Resource { name, namespace, .. } => (name.clone(), namespace.clone()),
+        _ => Default::default(),
+    };
+    let mut endpoint = WorkloadEndpoint::new(
+        name,
+        WorkloadEndpointSpec {
+            orchestrator: text("orchestrator"),
+            node: text("node"),
+            container_id: text("containerID"),
+            pod: text("pod"),
+            endpoint: text("endpoint"),
+            ip_networks: texts("ipNetworks"),
+            profiles: texts("profiles"),
+            interface_name: text("interfaceName"),
+            ..WorkloadEndpointSpec::default()
+        },
+    );
+    endpoint.metadata.namespace = namespace.unwrap_or_default();
+    endpoint
 }
 
 impl EndpointId {
@@ -108,25 +158,42 @@ impl EndpointId {
     /// Tells the attachment's endpoint from its siblings. A pod has one endpoint, whatever its
     /// interface is called; another container has one for each interface.
     pub fn find(&self, documents: &[Document]) -> Result<Found, DecodeError> {
-        let known = WorkloadEndpointName { endpoint: String::new(), ..self.name.clone() };
         let mut found = Found::default();
-        for document in documents {
-            let Key::Resource { name, .. } = &document.key else { continue };
-            // The prefix of pod `web` also begins the endpoints of pod `web-1`.
-            if !known.matches(name).unwrap_or(false) {
-                continue;
-            }
-            let endpoint = WorkloadEndpoint::decode(document)?;
-            let is_mine = self.name.orchestrator == "k8s"
-                || endpoint.spec.endpoint == self.name.endpoint
-                || self.name.matches(name).unwrap_or(false);
-            let stored = Stored { endpoint, document: document.clone() };
-            match is_mine && found.mine.is_none() {
-                true => found.mine = Some(stored),
-                false => found.siblings.push(stored),
-            }
+        for document in self.of_workload(documents) {
+            self.sort(&mut found, Stored::read(document)?);
         }
         Ok(found)
+    }
+
+    /// The same for taking away, of endpoints that somebody damaged too.
+    pub fn find_damaged(&self, documents: &[Document]) -> Found {
+        let mut found = Found::default();
+        for document in self.of_workload(documents) {
+            self.sort(&mut found, Stored::read_damaged(document));
+        }
+        found
+    }
+
+    /// The prefix of pod `web` also begins the endpoints of pod `web-1`.
+    fn of_workload<'a>(&self, documents: &'a [Document]) -> impl Iterator<Item = &'a Document> {
+        let known = WorkloadEndpointName { endpoint: String::new(), ..self.name.clone() };
+        documents.iter().filter(move |document| {
+            matches!(&document.key, Key::Resource { name, .. } if known.matches(name).unwrap_or(false))
+        })
+    }
+
+    fn sort(&self, found: &mut Found, stored: Stored) {
+        let has_name = |key: &Key| match key {
+            Key::Resource { name, .. } => self.name.matches(name).unwrap_or(false),
+            _ => false,
+        };
+        let is_mine = self.name.orchestrator == "k8s"
+            || stored.endpoint.spec.endpoint == self.name.endpoint
+            || has_name(&stored.document.key);
+        match is_mine && found.mine.is_none() {
+            true => found.mine = Some(stored),
+            false => found.siblings.push(stored),
+        }
     }
 
     /// The key that a new endpoint gets.

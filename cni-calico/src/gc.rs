@@ -8,15 +8,15 @@ use cni::{Attachment, Error, Request, code};
 use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::identity::{Identity, Workload};
 use cni_ipam::{fault, gc as ipam_gc, lock, node, run};
-use libcalico::resources::{Kind, Object, WorkloadEndpoint};
+use libcalico::resources::{Kind, WorkloadEndpoint};
 use libcalico::store::{Prefix, Query};
 use netutils::Netlink;
 
 use crate::attachment::OWN_IPAM;
 use crate::conf::Conf;
 use crate::delegate::Delegate;
-use crate::endpoint::{EndpointId, Found, Stored};
-use crate::host_link::{self, Marked};
+use crate::endpoint::{EndpointId, Stored};
+use crate::host_link::{self, HostLink, Marked, Owner};
 use crate::release::Release;
 use crate::{dataplane, owed};
 
@@ -26,12 +26,14 @@ pub async fn gc(conf: Conf, request: &Request) -> Result<(), Error> {
     let valid = Valid(request.config.valid_attachments()?);
     let network = &request.config.name;
     let mut problems = Vec::new();
-    if let Err(error) = links(network, &valid, &mut problems).await {
+    let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
+    if let Err(error) = links(&host, network, &valid, &mut problems).await {
         problems.push(error.msg);
     }
     let datastore = datastore::open(&conf.shared, &node)?;
     let own_ipam = conf.shared.ipam.kind == OWN_IPAM;
-    let work = Gc { network, node: &node, valid: &valid, own_ipam, datastore: &datastore };
+    let work =
+        Gc { network, node: &node, valid: &valid, own_ipam, datastore: &datastore, host: &host };
     if let Err(error) = work.store(&conf, &mut problems).await {
         problems.push(error.msg);
     }
@@ -64,8 +66,12 @@ impl Valid {
 }
 
 /// Removes the links that are marked as this network's and not valid.
-async fn links(network: &str, valid: &Valid, problems: &mut Vec<String>) -> Result<(), Error> {
-    let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
+async fn links(
+    host: &Netlink,
+    network: &str,
+    valid: &Valid,
+    problems: &mut Vec<String>,
+) -> Result<(), Error> {
     for link in host.links().await.map_err(|error| dataplane::fault(&error))? {
         let Some(Marked { network: of, container_id, ifname }) = host_link::marked(&link) else {
             continue;
@@ -73,7 +79,7 @@ async fn links(network: &str, valid: &Valid, problems: &mut Vec<String>) -> Resu
         if of != network || valid.has(container_id, Some(ifname)) {
             continue;
         }
-        match dataplane::remove(&host, link.index).await {
+        match dataplane::remove(host, link.index).await {
             Ok(_) => {
                 tracing::info!(link = link.name, "removed the link of a container that is gone")
             }
@@ -89,6 +95,7 @@ struct Gc<'a> {
     valid: &'a Valid,
     own_ipam: bool,
     datastore: &'a Datastore,
+    host: &'a Netlink,
 }
 
 impl Gc<'_> {
@@ -108,14 +115,13 @@ impl Gc<'_> {
         let _lock = lock::acquire(&conf.shared.ipam_lock_file).await;
         owed::settle(self.network, self.node, self.datastore).await;
         for document in results.next().unwrap_or_default() {
-            // What can't be read is nobody's that we could name.
-            let Ok(endpoint) = WorkloadEndpoint::decode(&document) else { continue };
+            let Stored { endpoint, .. } = Stored::read_damaged(&document);
             if !self.is_stale(&endpoint) {
                 continue;
             }
-            let name = endpoint.metadata.name.clone();
-            if let Err(error) = self.release(Stored { endpoint, document }, deadline).await {
-                problems.push(format!("WorkloadEndpoint {name}: {}", error.msg));
+            if let Err(error) = self.release(&endpoint, deadline).await {
+                problems
+                    .push(format!("WorkloadEndpoint {}: {}", endpoint.metadata.name, error.msg));
             }
         }
         if self.own_ipam {
@@ -140,23 +146,32 @@ impl Gc<'_> {
             && !self.valid.has(&spec.container_id, ifname)
     }
 
-    async fn release(&self, stored: Stored, deadline: Instant) -> Result<(), Error> {
-        let spec = &stored.endpoint.spec;
-        let namespace = stored.endpoint.metadata.namespace.clone();
+    /// Takes back what a container has that is gone: its link first, which nobody marked if upstream
+    /// made it.
+    async fn release(&self, stale: &WorkloadEndpoint, deadline: Instant) -> Result<(), Error> {
+        let spec = &stale.spec;
+        let namespace = stale.metadata.namespace.clone();
         let identity = Identity {
             workload: match spec.orchestrator.as_str() {
-                "k8s" => Workload::Pod { namespace: namespace.clone(), name: spec.pod.clone() },
-                _ => Workload::Container { namespace: namespace.clone() },
+                "k8s" => Workload::Pod { namespace, name: spec.pod.clone() },
+                _ => Workload::Container { namespace },
             },
             container_id: spec.container_id.clone(),
             ifname: spec.endpoint.clone(),
             node: self.node.into(),
             network: self.network.into(),
         };
+        let names = HostLink::here(&identity)?;
+        for link in names.find(self.host, Some(&spec.interface_name)).await? {
+            if names.owner(&link) != Owner::Another {
+                dataplane::remove(self.host, link.index).await?;
+            }
+        }
         let endpoint = EndpointId::of(&identity, None)?;
         let release =
             Release { identity: &identity, endpoint: Some(&endpoint), own_ipam: self.own_ipam };
-        let found = Found { mine: Some(stored), siblings: Vec::new() };
-        release.carry_out(&*self.datastore.store, found, deadline).await.map_err(Error::from)
+        let store = &*self.datastore.store;
+        let found = release.read(store, deadline).await.map_err(Error::from)?;
+        release.carry_out(store, found, deadline).await.map_err(Error::from)
     }
 }

@@ -24,6 +24,8 @@ pub struct HostLink {
     pub alternate: Option<String>,
     /// What the link bears as its alias.
     pub alias: String,
+    container_id: String,
+    ifname: String,
 }
 
 /// What an alias says of a link.
@@ -49,9 +51,13 @@ pub struct Marked<'a> {
 }
 
 impl HostLink {
-    /// The names for an attachment. `prefixes` is `FELIX_INTERFACEPREFIX`, which must be the same
-    /// as Felix's.
-    pub fn of(identity: &Identity, prefixes: &str) -> Result<HostLink, cni::Error> {
+    /// The names for an attachment on this host, where `FELIX_INTERFACEPREFIX` is the same as
+    /// Felix's.
+    pub fn here(identity: &Identity) -> Result<HostLink, cni::Error> {
+        HostLink::of(identity, &std::env::var("FELIX_INTERFACEPREFIX").unwrap_or_default())
+    }
+
+    fn of(identity: &Identity, prefixes: &str) -> Result<HostLink, cni::Error> {
         let id = &identity.container_id;
         let (name, alternate) = match &identity.workload {
             Workload::Pod { namespace, name } => {
@@ -70,16 +76,29 @@ impl HostLink {
                 ),
             ));
         }
-        Ok(HostLink { name, alternate, alias: alias(identity) })
+        let (container_id, ifname) = (id.clone(), identity.ifname.clone());
+        Ok(HostLink { name, alternate, alias: alias(identity), container_id, ifname })
     }
 
-    /// Whose link this is.
+    /// Whose link this is. An interface of a container is the same in whatever network it was made;
+    /// and a pod has one, whatever it is called.
     pub fn owner(&self, link: &Link) -> Owner {
+        let is_ours = |marked: Marked<'_>| {
+            marked.container_id == self.container_id
+                && (self.is_pod() || marked.ifname == self.ifname)
+        };
         match link.alias.as_deref() {
             Some(alias) if alias == self.alias => Owner::Ours,
-            Some(alias) if alias.starts_with(MARK) => Owner::Another,
+            Some(alias) if alias.starts_with(MARK) => match marked(link).is_some_and(is_ours) {
+                true => Owner::Ours,
+                false => Owner::Another,
+            },
             _ => Owner::Unknown,
         }
+    }
+
+    fn is_pod(&self) -> bool {
+        self.alternate.is_none()
     }
 
     /// Chooses the name for a new link, and the link of that name which must go first. `stored` is
@@ -92,8 +111,8 @@ impl HostLink {
     ) -> Result<(String, Option<Link>), cni::Error> {
         for name in self.names(stored) {
             let link = host.link(name).await.map_err(|error| dataplane::fault(&error))?;
-            let is_pod = self.alternate.is_none();
-            if is_pod || link.as_ref().is_none_or(|link| self.owner(link) != Owner::Another) {
+            if self.is_pod() || link.as_ref().is_none_or(|link| self.owner(link) != Owner::Another)
+            {
                 return Ok((name.to_owned(), link));
             }
         }
@@ -204,7 +223,14 @@ mod tests {
             marked(&link),
             Some(Marked { network: "net-1", container_id: "c2", ifname: "eth0" })
         );
+        link.alias = Some("calico-rs:net-1/c1/net1".into());
+        assert_eq!(ours.owner(&link), Owner::Another);
+        link.alias = Some("calico-rs:net-2/c1/eth0".into());
+        assert_eq!(ours.owner(&link), Owner::Ours);
         link.alias = Some(ours.alias.clone());
         assert_eq!(ours.owner(&link), Owner::Ours);
+        let pod = HostLink::of(&identity(Some(("shop", "cart-0")), "c1"), "").unwrap();
+        link.alias = Some("calico-rs:net-1/c1/net1".into());
+        assert_eq!(pod.owner(&link), Owner::Ours);
     }
 }

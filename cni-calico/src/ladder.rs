@@ -4,18 +4,20 @@
 //! step takes that one back too. What a killed process leaves behind is what DEL, GC or the next ADD
 //! removes: every object names the container.
 
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use cni_ipam::datastore::Datastore;
 use cni_ipam::run;
-use libcalico::ipam::{Allocator, IpamError};
-use libcalico::resources::{Object, WorkloadEndpoint};
+use libcalico::ipam::{Allocator, IpamError, IpamErrorKind};
 use libcalico::store::{Action, Change, Document, Guard, Query};
 
 use crate::attachment::Attachment;
 use crate::dataplane::{HOST_MAC, Sockets};
 use crate::delegate::Delegate;
+use crate::endpoint::{self, Stored};
 use crate::host_link::Owner;
+use crate::{owed, release};
 
 /// How often a change that somebody else forestalled is tried again.
 const ATTEMPTS: u32 = 6;
@@ -40,8 +42,19 @@ struct Rungs {
 pub struct StoreRung {
     /// The endpoint as it was before.
     pub previous: Option<Document>,
-    /// Whether the handle's addresses were assigned by this ADD.
-    pub releases: bool,
+    /// What of the addresses this ADD was given.
+    pub releases: Releases,
+}
+
+/// Which addresses go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Releases {
+    /// None: they are another plugin's, or the container had them before.
+    Nothing,
+    /// All of the handle: there was no handle before.
+    Handle,
+    /// Those that the endpoint has now and hadn't before: the handle is another interface's too.
+    Added,
 }
 
 impl<'a> Ladder<'a> {
@@ -57,6 +70,11 @@ impl<'a> Ladder<'a> {
     /// A link of this name is about to be made.
     pub fn begin_link(&self, name: &str) {
         self.rungs(|rungs| rungs.link = Some(name.to_owned()));
+    }
+
+    /// The link was not made.
+    pub fn forget_link(&self) {
+        self.rungs(|rungs| rungs.link = None);
     }
 
     /// Addresses and endpoint are about to be committed.
@@ -85,11 +103,23 @@ impl<'a> Ladder<'a> {
             && let Err(error) = self.restore(&rung).await
         {
             tracing::error!("undoing the endpoint and its addresses: {error}");
+            self.owe(&error);
         }
         if let Some(delegate) = rungs.delegate
             && let Err(error) = delegate.del().await
         {
             tracing::error!("undoing {}: {error}", delegate.name());
+        }
+    }
+
+    /// Whether the commit was made can't be known while the store is away: who reaches it next
+    /// looks after it.
+    fn owe(&self, error: &IpamError) {
+        let Attachment { identity, .. } = self.attachment;
+        if error.kind() == IpamErrorKind::Unavailable
+            && let Err(error) = owed::leave(identity, self.attachment.has_own_ipam())
+        {
+            tracing::error!("no note of it could be left: {error}");
         }
     }
 
@@ -114,18 +144,38 @@ impl<'a> Ladder<'a> {
     /// Puts the endpoint back as it was, and releases what this ADD was given, in one commit.
     async fn restore(&self, rung: &StoreRung) -> Result<(), IpamError> {
         let deadline = run::deadline(run::DEL_STORE_LIMIT);
-        let handles = match rung.releases {
-            true => vec![self.attachment.identity.handle()],
-            false => Vec::new(),
-        };
+        let allocator = Allocator::new(&*self.datastore.store);
+        let handle = self.attachment.identity.handle();
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let change = self.endpoint_change(rung, deadline).await?;
-            let extra = Vec::from_iter(change);
-            let outcome = Allocator::new(&*self.datastore.store)
-                .release_by_handle(&handles, None, extra, deadline)
-                .await;
+            let written = self.written(rung, deadline).await?;
+            if let Some(written) = &written
+                && rung.releases == Releases::Added
+            {
+                let before: Vec<IpAddr> = rung
+                    .previous
+                    .as_ref()
+                    .map(|previous| endpoint::addresses(&Stored::read_damaged(previous).endpoint))
+                    .unwrap_or_default();
+                let mut added = endpoint::addresses(&written.endpoint);
+                added.retain(|address| !before.contains(address));
+                release::release_addresses(&allocator, &handle, &added, deadline).await?;
+            }
+            let handles = match rung.releases {
+                Releases::Handle => std::slice::from_ref(&handle),
+                Releases::Added | Releases::Nothing => &[],
+            };
+            let extra = written.map(|written| Change {
+                guard: Guard::Revision(written.document.revision),
+                key: written.document.key,
+                action: match &rung.previous {
+                    Some(previous) => Action::Put(previous.value.clone()),
+                    None => Action::Delete,
+                },
+            });
+            let outcome =
+                allocator.release_by_handle(handles, None, Vec::from_iter(extra), deadline).await;
             match outcome {
                 Err(IpamError::CompanionConflict(_)) if attempt < ATTEMPTS => {}
                 outcome => return outcome.map(drop),
@@ -133,12 +183,12 @@ impl<'a> Ladder<'a> {
         }
     }
 
-    /// The change that takes the endpoint back, if it is the one that this ADD wrote.
-    async fn endpoint_change(
+    /// The endpoint as this ADD wrote it, if it did.
+    async fn written(
         &self,
         rung: &StoreRung,
         deadline: std::time::Instant,
-    ) -> Result<Option<Change>, IpamError> {
+    ) -> Result<Option<Stored>, IpamError> {
         let key = match &rung.previous {
             Some(previous) => previous.key.clone(),
             None => self.attachment.endpoint.key(),
@@ -150,13 +200,7 @@ impl<'a> Ladder<'a> {
         if rung.previous.as_ref().is_some_and(|previous| previous.revision == present.revision) {
             return Ok(None);
         }
-        let ours = WorkloadEndpoint::decode(&present)
-            .is_ok_and(|endpoint| self.attachment.endpoint.owns(&endpoint));
-        let action = match &rung.previous {
-            Some(previous) => Action::Put(previous.value.clone()),
-            None => Action::Delete,
-        };
-        let guard = Guard::Revision(present.revision);
-        Ok(ours.then_some(Change { key: present.key, guard, action }))
+        let stored = Stored::read_damaged(&present);
+        Ok(Some(stored).filter(|stored| self.attachment.endpoint.owns(&stored.endpoint)))
     }
 }

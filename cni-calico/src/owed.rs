@@ -7,9 +7,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use cni::{Error, code};
 use cni_ipam::datastore::Datastore;
 use cni_ipam::identity::{Identity, Workload};
-use cni_ipam::run;
+use cni_ipam::{lock, run};
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::EndpointId;
@@ -88,26 +89,75 @@ fn leave_in(folder: &Path, note: &Note) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-/// Pays what is owed for this network on this node, as far as it goes; failures are logged, and the
-/// note stays.
+/// Pays what is owed for the network on the node, as far as it goes; failures are logged, and the
+/// note stays. The datastore is known to be ready.
 pub async fn settle(network: &str, node: &str, datastore: &Datastore) {
-    for (path, note) in notes(Path::new(FOLDER)).into_iter().take(AT_ONCE) {
-        if note.network != network || note.node != node {
-            continue;
-        }
-        match pay(&note, datastore).await {
+    let _ = settle_but(network, node, None, datastore).await;
+}
+
+/// The same before an attachment is made. A note about this very attachment must be paid now: if
+/// it were paid later, it would take the new one back. True if something was paid, so that what was
+/// read before is read again.
+pub async fn settle_before(identity: &Identity, datastore: &Datastore) -> Result<bool, Error> {
+    let own = Note::of(identity, false).path(Path::new(FOLDER));
+    settle_but(&identity.network, &identity.node, Some(&own), datastore).await
+}
+
+async fn settle_but(
+    network: &str,
+    node: &str,
+    must: Option<&Path>,
+    datastore: &Datastore,
+) -> Result<bool, Error> {
+    let folder = Path::new(FOLDER);
+    let is_due = |note: &Note| note.network == network && note.node == node;
+    if !notes(folder).iter().any(|(_, note)| is_due(note)) {
+        return Ok(false);
+    }
+    let must = must.filter(|path| path.exists());
+    // Who pays has the lock, so that nobody pays a note that another one has just paid.
+    let path = folder.join("lock");
+    let lock = match must {
+        Some(_) => lock::acquire(&path.to_string_lossy()).await,
+        None => lock::try_acquire(&path),
+    };
+    if lock.is_none() {
+        return must.map_or(Ok(false), |path| Err(unpaid(path, "somebody else is at it")));
+    }
+    let mut due = notes(folder);
+    due.retain(|(_, note)| is_due(note));
+    // The one that can't wait comes first.
+    due.sort_by_key(|(path, _)| Some(path.as_path()) != must);
+    let mut paid = false;
+    for (path, note) in due.into_iter().take(AT_ONCE) {
+        let outcome = match pay(&note, datastore).await {
+            Ok(()) => fs::remove_file(&path).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match outcome {
             Ok(()) => {
+                paid = true;
                 tracing::info!(ContainerID = note.container_id, "released what DEL owed the store");
-                if let Err(error) = fs::remove_file(&path) {
-                    tracing::warn!("note {} can't be removed: {error}", path.display());
-                }
             }
+            Err(error) if must == Some(path.as_path()) => return Err(unpaid(&path, &error)),
             Err(error) => {
                 tracing::warn!(ContainerID = note.container_id, "still owed to the store: {error}");
-                return;
+                break;
             }
         }
     }
+    Ok(paid)
+}
+
+fn unpaid(note: &Path, why: &str) -> Error {
+    Error::new(
+        code::TRY_AGAIN_LATER,
+        format!(
+            "the store still has what the container had before, since DEL could not reach it \
+             (note {}): {why}; try again",
+            note.display()
+        ),
+    )
 }
 
 async fn pay(note: &Note, datastore: &Datastore) -> Result<(), ReleaseError> {

@@ -1,9 +1,8 @@
 //! The network plugin as the protocol sees it.
 
-use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use cni::{AddResult, Error, NetworkConfig, Plugin, Request, code};
+use cni::{AddResult, Error, Plugin, Request, code};
 use cni_ipam::conf::NetConf;
 use cni_ipam::plugin::{VERSION, logged};
 use cni_ipam::{log, run};
@@ -51,25 +50,11 @@ fn start(request: &Request) -> Result<Conf, Error> {
     Ok(conf)
 }
 
-/// `-t`: reads a configuration from standard input and tests its datastore. Prints nothing when all
-/// is well, else one error object with code 100.
+/// `-t`: tests the datastore of the configuration on standard input.
 pub fn self_test() -> ExitCode {
-    let outcome = || -> Result<(), Error> {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| {
-            Error::new(code::IO_FAILURE, format!("standard input can't be read: {error}"))
-        })?;
-        let config = NetworkConfig::decode(bytes)?;
-        let conf = NetConf::parse(&config)?;
+    cni::run_self_test(&|config| {
+        let conf = NetConf::parse(config)?;
         run::block_on(status::self_test(&conf))
-    };
-    match outcome() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let error = Error { code: code::START_UP, ..error };
-            let answer = error.to_json(cni::Version::LATEST);
-            let _ = std::io::stdout().write_all(answer.as_bytes());
-            ExitCode::FAILURE
-        }
-    }
+            .map_err(|error| Error { code: code::START_UP, ..error })
+    })
 }

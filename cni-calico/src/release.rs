@@ -1,11 +1,13 @@
 //! The store's part of DEL: the endpoint goes, and its addresses, in one commit.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use cni_ipam::fault;
 use cni_ipam::identity::Identity;
 use libcalico::ipam::{Allocator, IpamError, ReleaseGuard};
-use libcalico::resources::{DecodeError, WorkloadEndpoint};
+use libcalico::names;
 use libcalico::store::{Change, Document, Query, Store, StoreError};
 
 use crate::endpoint::{self, EndpointId, Found, Stored};
@@ -22,9 +24,6 @@ pub enum ReleaseError {
     /// IPAM.
     #[error(transparent)]
     Ipam(IpamError),
-    /// The stored endpoint can't be read.
-    #[error(transparent)]
-    Endpoint(#[from] DecodeError),
 }
 
 impl From<IpamError> for ReleaseError {
@@ -41,7 +40,6 @@ impl From<ReleaseError> for cni::Error {
         match error {
             ReleaseError::Store(error) => fault::store(&error),
             ReleaseError::Ipam(error) => fault::ipam(&error),
-            ReleaseError::Endpoint(error) => fault::damaged(&error),
         }
     }
 }
@@ -63,11 +61,8 @@ impl Release<'_> {
     }
 
     /// Tells the endpoints apart.
-    pub fn find(&self, documents: &[Document]) -> Result<Found, DecodeError> {
-        match self.endpoint {
-            Some(endpoint) => endpoint.find(documents),
-            None => Ok(Found::default()),
-        }
+    pub fn find(&self, documents: &[Document]) -> Found {
+        self.endpoint.map(|endpoint| endpoint.find_damaged(documents)).unwrap_or_default()
     }
 
     /// Takes endpoint and addresses back. `found` is what was read of the endpoints; what has
@@ -95,7 +90,7 @@ impl Release<'_> {
     pub async fn read(&self, store: &dyn Store, deadline: Instant) -> Result<Found, ReleaseError> {
         let Some(query) = self.query() else { return Ok(Found::default()) };
         let snapshot = store.read(&[query], deadline).await?;
-        Ok(self.find(snapshot.results.first().map(Vec::as_slice).unwrap_or_default())?)
+        Ok(self.find(snapshot.results.first().map(Vec::as_slice).unwrap_or_default()))
     }
 
     async fn commit(
@@ -112,46 +107,75 @@ impl Release<'_> {
         let delete =
             mine.map(|mine| Change::delete(mine.document.key.clone(), mine.document.revision));
         let allocator = Allocator::new(store);
-        if !self.own_ipam {
-            return allocator
-                .release_by_handle(&[], None, Vec::from_iter(delete), deadline)
-                .await
-                .map(drop);
-        }
-        let siblings = found.siblings.iter().map(|sibling| &sibling.endpoint);
-        if siblings.into_iter().any(|sibling| self.shares_handle(sibling)) {
-            // The handle is another interface's too: only this one's addresses go.
-            return self.release_some(&allocator, mine, delete, deadline).await;
+        let mut handles = Vec::new();
+        if self.own_ipam {
+            // A handle may be another interface's of the container too: then only the addresses of
+            // this one go.
+            let (shared, own) = self.networks(mine, &found.siblings);
+            for network in shared {
+                self.release_some(&allocator, network, mine, deadline).await?;
+            }
+            for network in own {
+                match network == self.identity.network {
+                    true => handles.extend(self.identity.handles()),
+                    false => handles.push(names::handle_id(network, &self.identity.container_id)),
+                }
+            }
         }
         allocator
-            .release_by_handle(&self.identity.handles(), None, Vec::from_iter(delete), deadline)
+            .release_by_handle(&handles, None, Vec::from_iter(delete), deadline)
             .await
             .map(drop)
     }
 
-    fn shares_handle(&self, sibling: &WorkloadEndpoint) -> bool {
-        sibling.spec.container_id == self.identity.container_id
-            && sibling.spec.profiles.contains(&self.identity.network)
+    /// The networks that the interface is in: those whose handle is also a sibling's, and those
+    /// whose handle is this interface's alone.
+    fn networks<'a>(
+        &'a self,
+        mine: Option<&'a Stored>,
+        siblings: &[Stored],
+    ) -> (Vec<&'a str>, Vec<&'a str>) {
+        let profiles = mine.map(|mine| mine.endpoint.spec.profiles.as_slice()).unwrap_or_default();
+        let networks: BTreeSet<&str> = std::iter::once(self.identity.network.as_str())
+            .chain(profiles.iter().map(String::as_str))
+            .collect();
+        networks.into_iter().partition(|network| {
+            siblings.iter().any(|sibling| {
+                let spec = &sibling.endpoint.spec;
+                spec.container_id == self.identity.container_id
+                    && spec.profiles.iter().any(|profile| profile == network)
+            })
+        })
     }
 
     async fn release_some(
         &self,
         allocator: &Allocator<'_>,
+        network: &str,
         mine: Option<&Stored>,
-        delete: Option<Change>,
         deadline: Instant,
     ) -> Result<(), IpamError> {
-        let options: Vec<ReleaseGuard> = mine
-            .map(|mine| endpoint::addresses(&mine.endpoint))
-            .unwrap_or_default()
-            .into_iter()
-            .map(|address| ReleaseGuard {
-                address,
-                handle: Some(self.identity.handle()),
-                sequence_number: None,
-            })
-            .collect();
-        allocator.release_ips(&options, deadline).await?;
-        allocator.release_by_handle(&[], None, Vec::from_iter(delete), deadline).await.map(drop)
+        let handle = names::handle_id(network, &self.identity.container_id);
+        let addresses = mine.map(|mine| endpoint::addresses(&mine.endpoint)).unwrap_or_default();
+        release_addresses(allocator, &handle, &addresses, deadline).await
     }
+}
+
+/// Releases single addresses of a handle; what the handle doesn't have is left alone.
+pub async fn release_addresses(
+    allocator: &Allocator<'_>,
+    handle: &str,
+    addresses: &[IpAddr],
+    deadline: Instant,
+) -> Result<(), IpamError> {
+    let guard = |address: &IpAddr| ReleaseGuard {
+        address: *address,
+        handle: Some(handle.to_owned()),
+        sequence_number: None,
+    };
+    let guards: Vec<ReleaseGuard> = addresses.iter().map(guard).collect();
+    if let Some(error) = allocator.release_ips(&guards, deadline).await?.error {
+        tracing::warn!("not released: {error}");
+    }
+    Ok(())
 }

@@ -31,11 +31,20 @@ pub async fn acquire(path: &str) -> Option<Flock<File>> {
     }
 }
 
-async fn queue(path: &Path) -> io::Result<Flock<File>> {
+/// Takes the lock if it is free.
+pub fn try_acquire(path: &Path) -> Option<Flock<File>> {
+    Flock::lock(open(path).ok()?, FlockArg::LockExclusiveNonblock).ok()
+}
+
+fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
+}
+
+async fn queue(path: &Path) -> io::Result<Flock<File>> {
+    let file = open(path)?;
     let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(lock),
         Err((file, Errno::EWOULDBLOCK)) => file,

@@ -14,6 +14,7 @@ pub(crate) mod neighbour;
 pub(crate) mod pair;
 pub(crate) mod removal;
 pub(crate) mod route;
+pub(crate) mod rule;
 
 use std::io;
 use std::sync::Arc;

@@ -7,7 +7,9 @@ use cni::{Error, code};
 use ipnet::IpNet;
 use netutils::{Link, Mac, NetlinkError, RouteFilter, sysctl};
 
-use super::{GATEWAY_V4, HOST_MAC, Sockets, fault, gateway_v6};
+use crate::host_link;
+
+use super::{GATEWAY_V4, HOST_MAC, Sockets, fault, gateway_v6, host_end};
 
 /// The container's interface is missing, down, or not as it was made.
 pub const CONTAINER_LINK: u32 = code::CHECK + 1;
@@ -53,6 +55,9 @@ impl Sockets {
         let Expected { ifname, host_link, .. } = *expected;
         let shown = self.netns.path().display();
         let container = self.container.link(ifname).await?;
+        let host = self.host.link(host_link).await?;
+        // A pair of upstream's making has less.
+        let marked = host.as_ref().is_some_and(|link| host_link::marked(link).is_some());
         match &container {
             None => findings.push(Error::new(
                 CONTAINER_LINK,
@@ -61,10 +66,10 @@ impl Sockets {
             Some(link) => {
                 self.verify_container_link(expected, link, findings);
                 self.verify_addresses(expected, link, findings).await?;
-                self.verify_routes(expected, link, findings).await?;
+                self.verify_routes(expected, link, marked, findings).await?;
             }
         }
-        let Some(host) = self.host.link(host_link).await? else {
+        let Some(host) = host else {
             findings.push(Error::new(
                 HOST_LINK,
                 format!("the host's interface {host_link} is missing: restart the container"),
@@ -73,7 +78,7 @@ impl Sockets {
         };
         self.verify_host_link(&host, container.as_ref(), findings).await?;
         self.verify_host_routes(expected, &host, findings).await?;
-        verify_settings(expected, findings);
+        verify_settings(expected, marked, findings);
         Ok(())
     }
 
@@ -124,6 +129,7 @@ impl Sockets {
         &self,
         expected: &Expected<'_>,
         link: &Link,
+        marked: bool,
         findings: &mut Vec<Error>,
     ) -> Result<(), NetlinkError> {
         let filter = RouteFilter { oif: Some(link.index), ..RouteFilter::default() };
@@ -140,14 +146,21 @@ impl Sockets {
                     format!("no route of {} leads to {gateway} in the container", link.name),
                 ));
             }
-            let known = |neighbour: &&netutils::Neighbour| neighbour.ip == gateway;
-            // Without an entry of ours upstream's way still works, by asking; a wrong one doesn't.
-            if let Some(neighbour) = neighbours.iter().find(known)
-                && neighbour.mac.is_some_and(|mac| mac != HOST_MAC)
-            {
+            let neighbour = neighbours.iter().find(|neighbour| neighbour.ip == gateway);
+            let right = match neighbour {
+                Some(neighbour) if marked => neighbour.permanent && neighbour.mac == Some(HOST_MAC),
+                Some(neighbour) => neighbour.mac.is_none_or(|mac| mac == HOST_MAC),
+                // A container of upstream's making asks for it.
+                None => !marked,
+            };
+            if !right {
                 findings.push(Error::new(
                     ROUTE,
-                    format!("{gateway} has another MAC than {HOST_MAC} in the container"),
+                    format!(
+                        "{gateway} is no permanent neighbour with MAC {HOST_MAC} in the container: \
+                         `ip neigh replace {gateway} lladdr {HOST_MAC} dev {} nud permanent`",
+                        link.name
+                    ),
                 ));
             }
         }
@@ -169,10 +182,8 @@ impl Sockets {
             tracing::warn!("{name} has another MAC than {HOST_MAC}");
         }
         if let Some(container) = container {
-            let id = self.host.netns_id_of(&self.netns).await?;
-            let is_peer = host.peer_index == Some(container.index)
-                && (host.peer_netns_id == id || host.peer_netns_id.is_none());
-            if !is_peer {
+            let end = host_end(&self.host, &self.netns, container).await?;
+            if end.is_none_or(|end| end.index != host.index) {
                 finding(format!(
                     "the host's interface {name} is not the other end of {} in the container: \
                      restart the container",
@@ -206,12 +217,15 @@ impl Sockets {
 }
 
 /// The host's settings without which packets don't flow.
-fn verify_settings(expected: &Expected<'_>, findings: &mut Vec<Error>) {
+fn verify_settings(expected: &Expected<'_>, marked: bool, findings: &mut Vec<Error>) {
     let name = expected.host_link;
     let mut settings = Vec::new();
     if expected.addresses.iter().any(IpAddr::is_ipv4) {
         settings.push(sysctl::ipv4_conf(name, "forwarding"));
         settings.push(sysctl::ipv4_conf(name, "proxy_arp"));
+        if marked {
+            settings.push(sysctl::ipv4_conf(name, "rp_filter"));
+        }
     }
     if expected.addresses.iter().any(IpAddr::is_ipv6) {
         settings.push(sysctl::ipv6_conf(name, "forwarding"));

@@ -257,3 +257,30 @@ async fn links_change_as_told() {
         (false, Some(mac), Some("container 42"))
     );
 }
+
+#[tokio::test]
+async fn a_rule_leads_to_its_table_until_it_is_deleted() {
+    let simulation = Simulation::new().await;
+    let container = &simulation.container;
+    let rules = |version: &str| {
+        let shown = simulation.container_ns.run(|| {
+            std::process::Command::new("ip").args([version, "rule"]).output().unwrap().stdout
+        });
+        String::from_utf8(shown.unwrap()).unwrap()
+    };
+    for (version, family, address, shown) in [
+        ("-4", Family::V4, "10.0.0.1/32", "from 10.0.0.1 lookup 7000"),
+        ("-6", Family::V6, "2001:db8::1/128", "from 2001:db8::1 lookup 7000"),
+    ] {
+        for _ in 0..2 {
+            container.add_rule(net(address), 7000).await.unwrap();
+        }
+        container.add_rule(net(address), 7001).await.unwrap();
+        assert_eq!(rules(version).matches(shown).count(), 1, "{}", rules(version));
+        for _ in 0..2 {
+            container.delete_rules(family, 7000).await.unwrap();
+        }
+        assert!(!rules(version).contains("7000"), "{}", rules(version));
+        assert!(rules(version).contains("7001"), "{}", rules(version));
+    }
+}

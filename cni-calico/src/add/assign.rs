@@ -1,0 +1,219 @@
+//! The store's part of ADD: addresses, endpoint and profile.
+
+use std::net::IpAddr;
+
+use cni::{Error, Route, code};
+use cni_ipam::request::Addresses;
+use cni_ipam::{add as ipam_add, check as ipam_check, fault, run};
+use libcalico::ipam::{self, IpamError};
+use libcalico::store::{Change, Committed, Document, Key, Snapshot};
+use netutils::Mac;
+
+use super::{ATTEMPTS, Add, Known, Source, invalid_object, overtaken};
+use crate::endpoint::{self, Contents, Found};
+use crate::ladder::{Releases, StoreRung};
+
+/// What the endpoint will say of the pair.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'a> {
+    pub(super) host_link: &'a str,
+    pub(super) mac: Mac,
+}
+
+/// What was assigned.
+pub(super) struct Assigned {
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) routes: Vec<Route>,
+    pub(super) dns: cni::Dns,
+}
+
+/// Why nothing was assigned.
+pub(super) enum Failure {
+    /// Somebody changed the endpoint or the profile since we read it: read again.
+    Conflict,
+    /// For good.
+    Error(Error),
+}
+
+impl Add<'_> {
+    /// Gets addresses, and writes the endpoint and the profile.
+    pub(super) async fn assign(
+        &self,
+        source: &Source,
+        prefetched: Option<Snapshot>,
+        known: &Known,
+        ends: Ends<'_>,
+    ) -> Result<Assigned, Failure> {
+        // What could be invalid about the objects shows without addresses too.
+        self.changes(known, ends, &[])?;
+        let mut rung = StoreRung {
+            previous: known.found.mine.as_ref().map(|mine| mine.document.clone()),
+            releases: Releases::Nothing,
+        };
+        if let Some(addresses) = self.kept(source, known).await? {
+            self.ladder.begin_store(rung);
+            self.write(source, known, ends, &addresses).await?;
+            return Ok(Assigned { addresses, routes: Vec::new(), dns: cni::Dns::default() });
+        }
+        match source {
+            Source::Own(wanted) => {
+                rung.releases = match holds(&prefetched, &self.attachment.identity.handle()) {
+                    true => Releases::Added,
+                    false => Releases::Handle,
+                };
+                self.ladder.begin_store(rung);
+                self.take(wanted, prefetched, known, ends).await
+            }
+            Source::Delegate(delegate) => {
+                self.ladder.begin_store(rung);
+                self.ladder.begin_delegate(delegate);
+                let result = delegate.add().await?;
+                let addresses: Vec<IpAddr> =
+                    result.ips.iter().map(|ip| ip.address.addr()).collect();
+                if addresses.is_empty() {
+                    let message = format!(
+                        "IPAM plugin {} gave no address: see its part of the configuration, \"ipam\"",
+                        delegate.name()
+                    );
+                    return Err(Error::new(code::DELEGATION, message).into());
+                }
+                self.write(source, known, ends, &addresses).await?;
+                Ok(Assigned { addresses, routes: result.routes, dns: result.dns })
+            }
+        }
+    }
+
+    /// The addresses that the container has by its endpoint, where asking again would give it
+    /// others or none: IPAM hands a handle's addresses out again only if they are all of one
+    /// interface, a requested address only once, and another plugin knows nothing of repetition.
+    async fn kept(&self, source: &Source, known: &Known) -> Result<Option<Vec<IpAddr>>, Error> {
+        let Found { mine: Some(mine), siblings } = &known.found else { return Ok(None) };
+        let identity = &self.attachment.identity;
+        let addresses = endpoint::addresses(&mine.endpoint);
+        if mine.endpoint.spec.container_id != identity.container_id || addresses.is_empty() {
+            return Ok(None);
+        }
+        match source {
+            Source::Own(Addresses::Any(_)) if siblings.is_empty() => Ok(None),
+            Source::Own(_) => {
+                let held = addresses.clone();
+                match ipam_check::holds(&*self.datastore.store, identity, held).await {
+                    Ok(()) => Ok(Some(addresses)),
+                    Err(error) if error.code == code::CHECK => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+            Source::Delegate(_) => Ok(Some(addresses)),
+        }
+    }
+
+    /// Takes addresses out of our own IPAM; endpoint and profile are part of its commit.
+    async fn take(
+        &self,
+        wanted: &Addresses,
+        prefetched: Option<Snapshot>,
+        known: &Known,
+        ends: Ends<'_>,
+    ) -> Result<Assigned, Failure> {
+        let companion = |assigned: &[ipam::Assigned]| {
+            let addresses: Vec<IpAddr> = assigned.iter().map(|one| one.address).collect();
+            self.changes(known, ends, &addresses).unwrap_or_default()
+        };
+        // A container's second interface in the same network gets addresses of its own.
+        let wanted = wanted.reusing(known.found.siblings.is_empty());
+        let assigned = ipam_add::assign(
+            &*self.datastore.store,
+            &wanted,
+            prefetched,
+            Some(&companion),
+            run::deadline(run::STORE_LIMIT),
+        )
+        .await
+        .map_err(|error| match error {
+            IpamError::CompanionConflict(_) => Failure::Conflict,
+            error => Failure::Error(fault::ipam(&error)),
+        })?;
+        Ok(Assigned {
+            addresses: assigned.iter().map(|assigned| assigned.address).collect(),
+            routes: assigned
+                .iter()
+                .map(|one| Route::to(ipam_add::with_prefix(&wanted, one)))
+                .collect(),
+            dns: cni::Dns::default(),
+        })
+    }
+
+    /// The changes that write the endpoint and, where it is missing, the profile.
+    fn changes(
+        &self,
+        known: &Known,
+        ends: Ends<'_>,
+        addresses: &[IpAddr],
+    ) -> Result<Vec<Change>, Error> {
+        let contents = Contents {
+            labels: &self.attachment.labels,
+            addresses,
+            host_link: ends.host_link,
+            mac: ends.mac,
+            now: self.now,
+        };
+        let mine = known.found.mine.as_ref();
+        let endpoint = self.attachment.endpoint.write(mine, &contents);
+        let endpoint = endpoint.map_err(|error| invalid_object(&error))?;
+        Ok(std::iter::once(endpoint).chain(self.profile(known)?).collect())
+    }
+
+    /// The change that makes the network's profile, if there is none.
+    pub(super) fn profile(&self, known: &Known) -> Result<Option<Change>, Error> {
+        if known.has_profile || !self.attachment.makes_profile() {
+            return Ok(None);
+        }
+        endpoint::create_profile(&self.attachment.identity, self.now)
+            .map(Some)
+            .map_err(|error| invalid_object(&error))
+    }
+
+    /// Commits the changes on their own, for addresses that are there already.
+    async fn write(
+        &self,
+        source: &Source,
+        known: &Known,
+        ends: Ends<'_>,
+        addresses: &[IpAddr],
+    ) -> Result<(), Error> {
+        let deadline = run::deadline(run::STORE_LIMIT);
+        let mut changes = self.changes(known, ends, addresses)?;
+        for _ in 0..ATTEMPTS {
+            match self.datastore.store.commit(&changes, deadline).await {
+                Ok(Committed::Done(_)) => return Ok(()),
+                Ok(Committed::Conflict(_)) => {
+                    let (known, _) = self.read(source).await?;
+                    changes = self.changes(&known, ends, addresses)?;
+                }
+                Err(error) => return Err(fault::store(&error)),
+            }
+        }
+        Err(overtaken())
+    }
+}
+
+/// Whether a handle is among what was read for IPAM.
+fn holds(prefetched: &Option<Snapshot>, handle: &str) -> bool {
+    let is_handle = |document: &Document| matches!(&document.key, Key::Handle(id) if id == handle);
+    prefetched.as_ref().is_some_and(|snapshot| snapshot.results.iter().flatten().any(is_handle))
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Error(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Conflict => overtaken(),
+            Failure::Error(error) => error,
+        }
+    }
+}

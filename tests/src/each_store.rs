@@ -1,0 +1,126 @@
+//! One test on every kind of store, and what such a test says and changes.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::command::LIMIT;
+use crate::host;
+use crate::network::Network;
+use crate::plugin::Call;
+use crate::pod::Pod;
+use crate::scene::scene;
+use crate::store::Stores;
+
+/// Where the local store is.
+const LOCAL: &str = "/var/lib/calico/calico.db";
+/// Where resources are.
+pub const RESOURCES: &str = "/calico/resources/v3/projectcalico.org";
+
+/// Plays a test on the local store and on etcd, each on a host of its own with dual stack.
+pub fn on_each_store(name: &str, body: impl Fn(&mut Network) -> Result<()>) {
+    scene(&format!("{name}-local"), |scene| body(&mut Network::standalone(scene)?));
+    scene(&format!("{name}-etcd"), |scene| {
+        let mut network = Network::etcd(scene)?;
+        let ipam = &mut network.conflist_mut()["plugins"][0]["ipam"];
+        ipam["assign_ipv4"] = json!("true");
+        ipam["assign_ipv6"] = json!("true");
+        body(&mut network)
+    });
+}
+
+impl Network {
+    /// A call for a container with one more member in the configuration.
+    pub fn call_with(&self, verb: &str, member: &str, value: &Value) -> Result<Call> {
+        let mut config = self.config()?;
+        config[member] = value.clone();
+        Ok(self.call(verb)?.config(&config))
+    }
+
+    /// CHECK of a container with the result of its ADD.
+    pub fn check(&self, pod: &Pod, id: &str, result: &Value) -> Result<Call> {
+        let mut call = self.call_with("CHECK", "prevResult", result)?;
+        call = call.container(id).pod(pod);
+        let ifname = result["interfaces"].as_array().and_then(|list| list.last());
+        Ok(match ifname.and_then(|link| link["name"].as_str()) {
+            Some(name) => call.ifname(name),
+            None => call,
+        })
+    }
+
+    /// Attaches a container to `eth0`; the result.
+    pub fn add(&self, pod: &Pod, id: &str) -> Result<Value> {
+        self.call("ADD")?.container(id).pod(pod).result()
+    }
+
+    /// Detaches a container from `eth0`.
+    pub fn del(&self, pod: &Pod, id: &str) -> Result<()> {
+        self.call("DEL")?.container(id).pod(pod).done()
+    }
+}
+
+impl Stores {
+    /// Writes a document over what is there.
+    pub fn put(&self, key: &str, value: &str) -> Result<()> {
+        let (quoted_key, text) = (quoted(key), quoted(value));
+        match self {
+            Stores::Etcd(etcd) => etcd.put(key, value),
+            Stores::Local(_) => self.sqlite(&format!(
+                "begin immediate; update meta set revision = revision + 1; \
+                 insert or replace into documents values ({quoted_key}, cast({text} as blob), \
+                 (select revision from meta)); \
+                 delete from removed where key = {quoted_key}; commit"
+            )),
+        }
+    }
+
+    /// Deletes a document.
+    pub fn delete(&self, key: &str) -> Result<()> {
+        let quoted = quoted(key);
+        match self {
+            Stores::Etcd(etcd) => etcd.delete_prefix(key),
+            Stores::Local(_) => self.sqlite(&format!(
+                "begin immediate; update meta set revision = revision + 1; \
+                 delete from documents where key = {quoted}; \
+                 insert or replace into removed values ({quoted}, (select revision from meta)); \
+                 commit"
+            )),
+        }
+    }
+
+    /// Changes a document that is there.
+    pub fn change(&self, key: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut dump = self.dump()?;
+        let value = dump.0.get_mut(key).with_context(|| format!("{key} is not there"))?;
+        change(value);
+        self.put(key, &value.to_string())
+    }
+
+    /// The key and value of the only endpoint whose name ends so.
+    pub fn endpoint(&self, suffix: &str) -> Result<(String, Value)> {
+        let dump = self.dump()?;
+        let folder = format!("{RESOURCES}/workloadendpoints/");
+        let found: Vec<_> = dump.under(&folder).filter(|(key, _)| key.ends_with(suffix)).collect();
+        ensure!(found.len() == 1, "endpoints named {suffix}: {found:#?}");
+        Ok((found[0].0.to_owned(), found[0].1.clone()))
+    }
+
+    fn sqlite(&self, sql: &str) -> Result<()> {
+        let mut command = host::command("sqlite3");
+        command.args([LOCAL, ".timeout 5000", sql]);
+        let output = self.host().output(command, b"", LIMIT)?;
+        ensure!(output.status.success(), "sqlite3 {sql}: {}", output.text());
+        Ok(())
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A result without its routes, which a repeated ADD leaves out.
+pub fn without_routes(mut result: Value) -> Value {
+    if let Some(object) = result.as_object_mut() {
+        object.remove("routes");
+    }
+    result
+}
