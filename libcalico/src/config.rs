@@ -196,10 +196,12 @@ impl Settings {
             false => (theirs.etcd_ca_cert_file, theirs.etcd_ca_cert),
         };
         Settings {
-            // Explicit endpoints mean etcd, whatever type the environment names.
-            datastore_type: match (mine.datastore_type, place) {
-                (None, true) => None,
-                (kind, _) => kind.or(theirs.datastore_type),
+            // Explicit endpoints mean etcd and an explicit file the local store, whatever the
+            // environment names.
+            datastore_type: match (mine.datastore_type, place, &mine.local_path) {
+                (None, true, _) => None,
+                (None, false, Some(_)) => Some("local".to_owned()),
+                (kind, _, _) => kind.or(theirs.datastore_type),
             },
             etcd_endpoints: endpoints,
             etcd_discovery_srv: discovery,

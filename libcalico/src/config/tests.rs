@@ -154,6 +154,9 @@ fn nothing_set_means_the_local_store() {
         ..Settings::default()
     };
     assert_eq!(local(named.or(endpoints("http://a"))), PathBuf::from("/x.db"));
+    // A file alone says it too.
+    let file = Settings { local_path: Some("/y.db".into()), ..Settings::default() };
+    assert_eq!(local(file.or(endpoints("http://a"))), PathBuf::from("/y.db"));
 }
 
 #[test]

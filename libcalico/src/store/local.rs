@@ -112,6 +112,7 @@ const BUSY: &str = "another process or call held its lock until the deadline: se
                     `fuser -v`, or allow more time";
 
 /// Opens the database where it isn't open yet and does the work, until it isn't busy any more.
+#[expect(clippy::disallowed_methods, reason = "SQLite tells nobody that a lock came free")]
 fn attempt<T>(
     slot: &mut OwnedMutexGuard<Option<Connection>>,
     path: &Path,

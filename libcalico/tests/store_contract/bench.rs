@@ -93,7 +93,10 @@ impl Bench {
             Kind::Local(dir) => {
                 let database = rusqlite::Connection::open(dir.path().join("calico.db")).unwrap();
                 database
-                    .execute("INSERT INTO documents VALUES (?1, ?2, 1)", [path, value])
+                    .execute(
+                        "INSERT INTO documents (key, revision, value) VALUES (?1, 1, ?2)",
+                        [path, value],
+                    )
                     .unwrap();
             }
             Kind::Etcd(etcd) => {

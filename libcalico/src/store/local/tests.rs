@@ -204,8 +204,8 @@ async fn a_watch_that_missed_its_wake_looks_by_itself() {
     other
         .execute_batch(
             "BEGIN IMMEDIATE; UPDATE meta SET revision = revision + 1;
-             INSERT INTO documents
-                SELECT '/calico/ipam/v2/handle/a', x'7b7d', revision FROM meta; COMMIT",
+             INSERT INTO documents (key, revision, value)
+                SELECT '/calico/ipam/v2/handle/a', revision, x'7b7d' FROM meta; COMMIT",
         )
         .unwrap();
     let event = tokio::time::timeout(Duration::from_secs(10), watch.next()).await.unwrap();
