@@ -208,6 +208,30 @@ rows! {
         }
     }
 
+    async fn a_block_that_goes_takes_all_that_names_it_along(cluster) {
+        // Two affinities for one block, two handles that count an address in it.
+        use libcalico::ipam::handle::Handle;
+        cluster.nodes(&["host-a", "host-b"]).await;
+        cluster.pool(pool("pool1", "10.0.0.0/26")).await;
+        let (block, stale) = (net("10.0.0.0/26"), AffinityOwner::host("host-b"));
+        cluster.assign("host-a", "h").await.expect("assigned");
+        cluster.put(Key::Affinity(stale.clone(), block), affinity(AffinityState::Pending)).await;
+        let mut counted = Handle::default();
+        counted.add(block, 1);
+        cluster.put(Key::Handle("i".into()), counted.encode()).await;
+        cluster.allocator().release_pool_affinities(block, soon()).await.expect("given up");
+        let handles = ["h".to_owned(), "i".to_owned()];
+        let released =
+            cluster.allocator().release_by_handle(&handles, None, Vec::new(), soon()).await;
+        assert_eq!(released.expect("released").len(), 1);
+        assert!(cluster.all_affinities().await.is_empty() && cluster.handles().await.is_empty());
+        cluster.assign("host-a", "h").await.expect("assigned");
+        cluster.release("h").await;
+        cluster.put(Key::Affinity(stale, block), affinity(AffinityState::Pending)).await;
+        cluster.allocator().release_pool_affinities(block, soon()).await.expect("given up");
+        assert!(cluster.all_affinities().await.is_empty() && cluster.blocks().await.is_empty());
+    }
+
     async fn the_affinities_of_a_pool_are_of_all_owners(cluster) {
         // Weak point 11.
         cluster.pool(pool("pool1", "10.0.0.0/24")).await;
