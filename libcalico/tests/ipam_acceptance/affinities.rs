@@ -82,6 +82,32 @@ rows! {
         assert_eq!(cluster.all_affinities().await.len(), 1);
     }
 
+    async fn crowd_64_at_once_on_one_node(cluster) {
+        cluster.nodes(&["host-a"]).await;
+        cluster.pool(pool("pool1", "10.0.0.0/24")).await;
+        let handles: Vec<String> = (0..64).map(|index| format!("h{index}")).collect();
+        let adds = join_all(handles.iter().map(|handle| cluster.assign("host-a", handle))).await;
+        let addresses: BTreeSet<_> =
+            adds.into_iter().map(|add| add.expect("assigned").address).collect();
+        assert_eq!((addresses.len(), cluster.blocks().await.len()), (64, 1));
+        let releases = join_all(handles.iter().map(|handle| cluster.release(handle))).await;
+        assert!(releases.iter().all(|released| released.len() == 1));
+        assert!(cluster.handles().await.is_empty());
+    }
+
+    async fn crowd_4_nodes_times_32_at_once_on_one_pool(cluster) {
+        let hosts = ["n0", "n1", "n2", "n3"];
+        cluster.nodes(&hosts).await;
+        // 128 addresses for 128 who ask: to the last one, with borrowing.
+        cluster.pool(pool("pool1", "10.0.0.0/25").block_size(28)).await;
+        let adds = (0..128).map(async |index| {
+            cluster.assign(hosts[index % 4], &format!("h{index}")).await.expect("assigned").address
+        });
+        let addresses: BTreeSet<_> = join_all(adds).await.into_iter().collect();
+        assert_eq!(addresses.len(), 128);
+        assert_eq!(cluster.all_affinities().await.len(), 8);
+    }
+
     async fn race3_claims_and_releases_of_the_same_host(cluster) {
         cluster.pool(pool("pool1", "10.0.0.0/22")).await;
         let owner = AffinityOwner::host("host-a");
