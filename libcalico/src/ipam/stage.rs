@@ -199,9 +199,11 @@ impl<'v> Stage<'v> {
         self.checks.insert(key, guard);
     }
 
-    /// Commits only if there still is no such block.
+    /// Commits only if there still is no such block. One that this commit deletes has its guard.
     pub(crate) fn check_absent(&mut self, cidr: IpNet) {
-        self.checks.insert(Key::Block(cidr), Guard::Absent);
+        if !self.blocks.contains_key(&cidr) {
+            self.checks.insert(Key::Block(cidr), Guard::Absent);
+        }
     }
 
     /// Whether another block with all that belongs to it still fits.

@@ -82,6 +82,32 @@ rows! {
         assert_eq!(cluster.all_affinities().await.len(), 1);
     }
 
+    async fn crowd_64_at_once_on_one_node(cluster) {
+        cluster.nodes(&["host-a"]).await;
+        cluster.pool(pool("pool1", "10.0.0.0/24")).await;
+        let handles: Vec<String> = (0..64).map(|index| format!("h{index}")).collect();
+        let adds = join_all(handles.iter().map(|handle| cluster.assign("host-a", handle))).await;
+        let addresses: BTreeSet<_> =
+            adds.into_iter().map(|add| add.expect("assigned").address).collect();
+        assert_eq!((addresses.len(), cluster.blocks().await.len()), (64, 1));
+        let releases = join_all(handles.iter().map(|handle| cluster.release(handle))).await;
+        assert!(releases.iter().all(|released| released.len() == 1));
+        assert!(cluster.handles().await.is_empty());
+    }
+
+    async fn crowd_4_nodes_times_32_at_once_on_one_pool(cluster) {
+        let hosts = ["n0", "n1", "n2", "n3"];
+        cluster.nodes(&hosts).await;
+        // 128 addresses for 128 who ask: to the last one, with borrowing.
+        cluster.pool(pool("pool1", "10.0.0.0/25").block_size(28)).await;
+        let adds = (0..128).map(async |index| {
+            cluster.assign(hosts[index % 4], &format!("h{index}")).await.expect("assigned").address
+        });
+        let addresses: BTreeSet<_> = join_all(adds).await.into_iter().collect();
+        assert_eq!(addresses.len(), 128);
+        assert_eq!(cluster.all_affinities().await.len(), 8);
+    }
+
     async fn race3_claims_and_releases_of_the_same_host(cluster) {
         cluster.pool(pool("pool1", "10.0.0.0/22")).await;
         let owner = AffinityOwner::host("host-a");
@@ -206,6 +232,30 @@ rows! {
             cluster.allocator().remove_host(&owner, soon()).await.expect("removed");
             assert!(cluster.affinities(&owner).await.is_empty());
         }
+    }
+
+    async fn a_block_that_goes_takes_all_that_names_it_along(cluster) {
+        // Two affinities for one block, two handles that count an address in it.
+        use libcalico::ipam::handle::Handle;
+        cluster.nodes(&["host-a", "host-b"]).await;
+        cluster.pool(pool("pool1", "10.0.0.0/26")).await;
+        let (block, stale) = (net("10.0.0.0/26"), AffinityOwner::host("host-b"));
+        cluster.assign("host-a", "h").await.expect("assigned");
+        cluster.put(Key::Affinity(stale.clone(), block), affinity(AffinityState::Pending)).await;
+        let mut counted = Handle::default();
+        counted.add(block, 1);
+        cluster.put(Key::Handle("i".into()), counted.encode()).await;
+        cluster.allocator().release_pool_affinities(block, soon()).await.expect("given up");
+        let handles = ["h".to_owned(), "i".to_owned()];
+        let released =
+            cluster.allocator().release_by_handle(&handles, None, Vec::new(), soon()).await;
+        assert_eq!(released.expect("released").len(), 1);
+        assert!(cluster.all_affinities().await.is_empty() && cluster.handles().await.is_empty());
+        cluster.assign("host-a", "h").await.expect("assigned");
+        cluster.release("h").await;
+        cluster.put(Key::Affinity(stale, block), affinity(AffinityState::Pending)).await;
+        cluster.allocator().release_pool_affinities(block, soon()).await.expect("given up");
+        assert!(cluster.all_affinities().await.is_empty() && cluster.blocks().await.is_empty());
     }
 
     async fn the_affinities_of_a_pool_are_of_all_owners(cluster) {

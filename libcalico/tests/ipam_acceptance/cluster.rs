@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use libcalico::config::Settings;
 use libcalico::ipam::check::{Severity, check};
 use libcalico::ipam::{
     Allocator, AssignIp, Assigned, Assignment, AutoAssign, Block, IntendedUse, IpamConfig,
@@ -27,6 +28,8 @@ pub struct Cluster {
     /// The same store, where it is the one in memory.
     pub memory: Option<Arc<Watched>>,
     ahead: Arc<AtomicI64>,
+    /// The folder of a local store; it goes with the cluster.
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// What may be said of a pool.
@@ -134,7 +137,41 @@ impl Cluster {
     pub fn memory() -> Cluster {
         let memory = Arc::new(Watched::default());
         let store = memory.clone();
-        Cluster { store, memory: Some(memory), ahead: Arc::new(AtomicI64::new(0)) }
+        Cluster { store, memory: Some(memory), ahead: Arc::default(), _folder: None }
+    }
+
+    #[cfg(feature = "local")]
+    pub fn local() -> Cluster {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = Settings {
+            datastore_type: Some("local".to_owned()),
+            local_path: Some(folder.path().join("calico.db").to_string_lossy().into_owned()),
+            ..Settings::default()
+        };
+        Cluster::opened(settings, Some(folder))
+    }
+
+    /// The store of a server that runs already, which is emptied.
+    pub fn etcd(url: &str) -> Cluster {
+        let settings = Settings { etcd_endpoints: Some(url.to_owned()), ..Settings::default() };
+        Cluster::opened(settings, None)
+    }
+
+    fn opened(settings: Settings, folder: Option<tempfile::TempDir>) -> Cluster {
+        let store = settings.resolve().expect("settings").open().expect("a store");
+        Cluster { store, memory: None, ahead: Arc::default(), _folder: folder }
+    }
+
+    pub async fn empty(&self) {
+        for part in self.all(Prefix::All).await.chunks(100) {
+            let change = |found: &Document| Change {
+                key: found.key.clone(),
+                guard: Guard::Any,
+                action: Action::Delete,
+            };
+            let changes: Vec<Change> = part.iter().map(change).collect();
+            self.store.commit(&changes, soon()).await.expect("the store takes it");
+        }
     }
 
     /// The store in memory, for tests that count or meddle.

@@ -4,6 +4,8 @@
 mod affinities;
 mod cluster;
 mod costs;
+#[path = "../support/etcd.rs"]
+mod etcd_server;
 mod pools;
 mod releases;
 mod tables;
@@ -15,6 +17,7 @@ use cluster::Cluster;
 fn row<F: AsyncFnOnce(&Cluster)>(cluster: Cluster, test: F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
+        cluster.empty().await;
         test(&cluster).await;
         cluster.consistent().await;
     });
@@ -36,6 +39,23 @@ macro_rules! rows {
             $(#[test] fn $name() {
                 $crate::row($crate::cluster::Cluster::memory(), super::$name);
             })*
+        }
+        #[cfg(feature = "local")]
+        mod on_local {
+            $(#[test] fn $name() {
+                $crate::row($crate::cluster::Cluster::local(), super::$name);
+            })*
+        }
+        mod on_etcd {
+            /// One server for all rows of the file: to start one takes longer than a row.
+            #[test]
+            fn every_row() {
+                let server = $crate::etcd_server::Etcd::start();
+                $(
+                    eprintln!("on etcd: {}", stringify!($name));
+                    $crate::row($crate::cluster::Cluster::etcd(&server.url()), super::$name);
+                )*
+            }
         }
     };
 }

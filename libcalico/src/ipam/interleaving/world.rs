@@ -24,6 +24,9 @@ use super::play_alone;
 /// More lost races than this are no bad luck any more.
 const MOST_RACES: usize = 200;
 
+/// The time that passes between a decision and its request, at most: 100 requests of others.
+const MOST_DELAY: u64 = 100 * 20_000_000_000;
+
 pub(super) struct World {
     pub store: MemoryStore,
     /// What is played, for messages.
@@ -35,8 +38,8 @@ pub(super) struct World {
     holders: RefCell<BTreeMap<IpAddr, String>>,
     /// Handles that somebody is releasing.
     releasing: RefCell<Vec<String>>,
-    /// The highest sequence number that was seen of each block.
-    sequences: RefCell<BTreeMap<Key, u64>>,
+    /// The last sequence number of each block, and whether it was there after the last request.
+    sequences: RefCell<BTreeMap<Key, (u64, bool)>>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -176,12 +179,18 @@ impl World {
             let handle = record.and_then(|record| record.handle());
             assert_eq!(handle, Some(holder.as_str()), "{address}: {}", self.text);
         }
-        // I7: sequence numbers rise, also when a block is made again.
+        // I7: the sequence number of a block rises with each write. One that is made again starts
+        // with the time at which its maker decided, which may be some requests ago.
         let mut sequences = self.sequences.borrow_mut();
         for (key, block) in blocks {
-            let seen = sequences.entry(key.clone()).or_default();
-            assert!(block.sequence_number >= *seen, "{key:?}: {}", self.text);
-            *seen = block.sequence_number;
+            let number = block.sequence_number;
+            let (seen, alive) = sequences.entry(key.clone()).or_insert((number, true));
+            let least = if *alive { *seen } else { seen.saturating_sub(MOST_DELAY) };
+            assert!(number >= least, "{key:?} fell to {number} from {seen}: {}", self.text);
+            (*seen, *alive) = (number, true);
+        }
+        for (key, (_, alive)) in sequences.iter_mut() {
+            *alive = documents.iter().any(|document| document.key == *key);
         }
     }
 
