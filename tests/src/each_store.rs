@@ -1,10 +1,13 @@
 //! One test on every kind of store, and what such a test says and changes.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::command::LIMIT;
-use crate::host;
+use crate::host::{self, Host};
 use crate::network::Network;
 use crate::plugin::Call;
 use crate::pod::Pod;
@@ -55,6 +58,17 @@ impl Network {
     /// Detaches a container from `eth0`.
     pub fn del(&self, pod: &Pod, id: &str) -> Result<()> {
         self.call("DEL")?.container(id).pod(pod).done()
+    }
+}
+
+impl Host {
+    /// Puts an executable file where the plugins are, over one of that name that a test has put
+    /// there.
+    pub fn install(&self, name: &str, script: &str) -> Result<()> {
+        let inside = format!("/opt/cni/bin/{name}");
+        self.write(&inside, script)?;
+        fs::set_permissions(self.path(&inside), Permissions::from_mode(0o755))?;
+        Ok(())
     }
 }
 
