@@ -1,9 +1,14 @@
 //! A real etcd on a simulated host.
 
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
@@ -14,6 +19,9 @@ use crate::store::etcd_pairs;
 
 /// Where the certificates are on the host: where `conf/etcd-tls.conflist` looks for them.
 const CERTIFICATES: &str = "/etc/calico/etcd";
+
+/// The most operations of one transaction that an etcd takes.
+const MAX_OPERATIONS: usize = 128;
 
 /// How clients reach an etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +49,12 @@ impl Etcd {
             certificates(host)?;
         }
         let service = Mutex::new(launch(host, mode)?);
+        host.has_etcd(mode);
         let etcd = Arc::new(Etcd { host: host.clone(), mode, service });
         if mode == EtcdMode::Password {
             for command in ["user add root:pass", "user grant-role root root", "auth enable"] {
                 // There are no users yet, so this needs no password.
-                etcd.ctl(command.split(' '), false)?;
+                ctl(host, mode, command.split(' '), false)?;
             }
         }
         Ok(etcd)
@@ -58,10 +67,7 @@ impl Etcd {
 
     /// Its address for a client on the same host.
     pub fn endpoint(&self) -> &'static str {
-        match self.mode {
-            EtcdMode::Tls => "https://127.0.0.1:2379",
-            EtcdMode::Plain | EtcdMode::Password => "http://127.0.0.1:2379",
-        }
+        endpoint(self.mode)
     }
 
     /// The members of a network configuration that name this etcd. User and password, where it has
@@ -85,17 +91,73 @@ impl Etcd {
     /// Writes a value.
     pub fn put(&self, key: &str, value: &str) -> Result<()> {
         // A value may begin with a dash.
-        self.ctl(["put", "--", key, value], true).map(drop)
+        ctl(&self.host, self.mode, ["put", "--", key, value], true).map(drop)
     }
 
     /// Deletes everything under a prefix.
     pub fn delete_prefix(&self, prefix: &str) -> Result<()> {
-        self.ctl(["del", "--prefix", prefix], true).map(drop)
+        ctl(&self.host, self.mode, ["del", "--prefix", prefix], true).map(drop)
     }
 
     /// Everything under a prefix, in the order of the keys.
     pub fn get_prefix(&self, prefix: &str) -> Result<Vec<(String, String)>> {
-        etcd_pairs(&self.ctl(["get", "--prefix", prefix, "-w", "json"], true)?)
+        get_prefix(&self.host, self.mode, prefix)
+    }
+
+    /// Writes documents, and deletes those without a value, many in one transaction.
+    pub fn write(&self, documents: &[(String, Option<String>)]) -> Result<()> {
+        let operation = |(key, value): &(String, Option<String>)| {
+            let key = BASE64_STANDARD.encode(key);
+            match value {
+                Some(value) => {
+                    let value = BASE64_STANDARD.encode(value);
+                    json!({"request_put": {"key": key, "value": value}})
+                }
+                None => json!({"request_delete_range": {"key": key}}),
+            }
+        };
+        for some in documents.chunks(MAX_OPERATIONS) {
+            let operations: Vec<Value> = some.iter().map(operation).collect();
+            let answer = self.http("POST /v3/kv/txn", &json!({"success": operations}).to_string());
+            let answer: Value = serde_json::from_str(&answer?).context("answer of etcd")?;
+            ensure!(answer["succeeded"] == true, "etcd: {answer}");
+        }
+        Ok(())
+    }
+
+    /// How many requests of each kind have reached it since it was started, as it counts them
+    /// itself: `Txn`, `Range`, `Put`, `Watch`, and so on.
+    pub fn requests(&self) -> Result<BTreeMap<String, u64>> {
+        let mut requests = BTreeMap::new();
+        for line in self.http("GET /metrics", "")?.lines() {
+            let Some(rest) = line.strip_prefix("grpc_server_started_total{grpc_method=\"") else {
+                continue;
+            };
+            let (method, _) = rest.split_once('"').context("metric without a method")?;
+            let (_, count) = rest.rsplit_once(' ').context("metric without a count")?;
+            let count = count.parse::<f64>().with_context(|| line.to_owned())?;
+            // The service's name is left out: no two services have a method of the same name.
+            requests.insert(method.to_owned(), count as u64);
+        }
+        ensure!(!requests.is_empty(), "etcd counts no requests");
+        Ok(requests)
+    }
+
+    /// One plain request of HTTP: the answer's content.
+    fn http(&self, request: &str, body: &str) -> Result<String> {
+        ensure!(self.mode == EtcdMode::Plain, "only of an etcd without TLS and users");
+        let text = format!("{request} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = self.host.within(|| {
+            let mut stream = TcpStream::connect("127.0.0.1:2379")?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            stream.write_all(text.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })?;
+        let (head, content) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
+        ensure!(head.contains(" 200 "), "{request}: {answer}");
+        Ok(content.to_owned())
     }
 
     /// Stops it for a while: connections are made, answers are not.
@@ -131,32 +193,60 @@ impl Etcd {
         let pid = self.service().lock().expect("no holder panics").id();
         Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
     }
+}
 
-    /// Runs `etcdctl`.
-    fn ctl<'a>(&self, args: impl IntoIterator<Item = &'a str>, user: bool) -> Result<String> {
-        let mut command = host::command("etcdctl");
-        command.env("ETCDCTL_API", "3").arg("--endpoints").arg(self.endpoint());
-        if self.mode == EtcdMode::Tls {
-            command.args(["--cacert", &format!("{CERTIFICATES}/ca.pem")]);
-            command.args(["--cert", &format!("{CERTIFICATES}/cert.pem")]);
-            command.args(["--key", &format!("{CERTIFICATES}/key.pem")]);
-        }
-        if self.mode == EtcdMode::Password && user {
-            command.args(["--user", "root:pass"]);
-        }
-        command.args(args);
-        let output = self.host.output(command, b"", LIMIT)?;
-        ensure!(output.status.success(), "etcdctl: {}", output.text());
-        String::from_utf8(output.stdout).context("answer of etcdctl")
+/// Everything under a prefix of the etcd on a host; nothing if it has ended.
+pub(crate) fn everything(host: &Host, mode: EtcdMode) -> Result<Vec<(String, String)>> {
+    let connected = host.within(|| match TcpStream::connect("127.0.0.1:2379") {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        stream => stream.map(|_| true),
+    })?;
+    if connected { get_prefix(host, mode, "/calico/") } else { Ok(Vec::new()) }
+}
+
+fn get_prefix(host: &Host, mode: EtcdMode, prefix: &str) -> Result<Vec<(String, String)>> {
+    etcd_pairs(&ctl(host, mode, ["get", "--prefix", prefix, "-w", "json"], true)?)
+}
+
+/// Its address for a client on the same host.
+fn endpoint(mode: EtcdMode) -> &'static str {
+    match mode {
+        EtcdMode::Tls => "https://127.0.0.1:2379",
+        EtcdMode::Plain | EtcdMode::Password => "http://127.0.0.1:2379",
     }
+}
+
+/// Runs `etcdctl`.
+fn ctl<'a>(
+    host: &Host,
+    mode: EtcdMode,
+    args: impl IntoIterator<Item = &'a str>,
+    user: bool,
+) -> Result<String> {
+    let mut command = host::command("etcdctl");
+    command.env("ETCDCTL_API", "3").arg("--endpoints").arg(endpoint(mode));
+    if mode == EtcdMode::Tls {
+        command.args(["--cacert", &format!("{CERTIFICATES}/ca.pem")]);
+        command.args(["--cert", &format!("{CERTIFICATES}/cert.pem")]);
+        command.args(["--key", &format!("{CERTIFICATES}/key.pem")]);
+    }
+    if mode == EtcdMode::Password && user {
+        command.args(["--user", "root:pass"]);
+    }
+    command.args(args);
+    let output = host.output(command, b"", LIMIT)?;
+    ensure!(output.status.success(), "etcdctl: {}", output.text());
+    String::from_utf8(output.stdout).context("answer of etcdctl")
 }
 
 fn launch(host: &Arc<Host>, mode: EtcdMode) -> Result<Service> {
     let scheme = if mode == EtcdMode::Tls { "https" } else { "http" };
-    let urls = format!("{scheme}://127.0.0.1:2379");
+    // Hosts that are wired to this one reach it too; there is no other way in.
+    let listen = format!("{scheme}://0.0.0.0:2379");
+    let advertise = endpoint(mode);
     let mut command = host::command("etcd");
     command.args(["--data-dir", "/var/lib/etcd", "--logger", "zap", "--log-outputs", "stdout"]);
-    command.args(["--listen-client-urls", &urls, "--advertise-client-urls", &urls]);
+    command.args(["--listen-client-urls", &listen, "--advertise-client-urls", advertise]);
     command.args(["--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync"]);
     if mode == EtcdMode::Tls {
         command.args(["--client-cert-auth", "--trusted-ca-file"]);

@@ -27,6 +27,7 @@ use serde_json::Value;
 
 use crate::binaries::binary_dir;
 use crate::command::{LIMIT, Output, finish};
+use crate::etcd::EtcdMode;
 use crate::namespaces::{Namespaces, on_own_thread};
 use crate::pod::{self, Pod};
 
@@ -53,6 +54,7 @@ pub struct Host {
     namespaces: Namespaces,
     init: Mutex<Option<(Child, ChildStdin)>>,
     services: Mutex<Vec<Service>>,
+    etcd: Mutex<Option<EtcdMode>>,
 }
 
 impl Host {
@@ -82,6 +84,7 @@ impl Host {
             namespaces: Namespaces::of(init.id())?,
             init: Mutex::new(Some((init, stdin))),
             services: Mutex::default(),
+            etcd: Mutex::default(),
         });
         host.bring_up()?;
         Ok(host)
@@ -283,6 +286,16 @@ impl Host {
             Ok(list)
         })?;
         Ok(list)
+    }
+
+    /// Remembers that an etcd runs here: its content is looked at when the test ends.
+    pub(crate) fn has_etcd(&self, mode: EtcdMode) {
+        *self.etcd.lock().expect("no holder panics") = Some(mode);
+    }
+
+    /// The kind of the etcd that runs, or ran, here.
+    pub(crate) fn etcd(&self) -> Option<EtcdMode> {
+        *self.etcd.lock().expect("no holder panics")
     }
 
     pub(crate) fn namespaces(&self) -> &Namespaces {

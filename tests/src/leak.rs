@@ -63,11 +63,11 @@ impl Before {
         Ok(left)
     }
 
-    /// Fails when something is left.
+    /// Fails when something is left, or when the store contradicts itself.
     pub fn nothing_left(&self) -> Result<()> {
         let left = self.left()?;
         ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
-        Ok(())
+        self.store.dump()?.consistent()
     }
 }
 

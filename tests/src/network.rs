@@ -11,35 +11,22 @@ use crate::conf::{conflist, plugin_of};
 use crate::etcd::{Etcd, EtcdMode};
 use crate::host::Host;
 use crate::leak::Before;
+use crate::objects::{self, Object};
 use crate::plugin::Call;
-use crate::scene::Scene;
+use crate::scene::{Scene, scene};
 use crate::store::Stores;
 
 /// The name of the only host of a network.
 const NODE: &str = "node-a";
 
-/// The objects that an operator has made in an etcd: readiness, this node and two pools.
-const OBJECTS: [(&str, &str, &str, &str); 4] = [
-    (
-        "clusterinformations/default",
-        "ClusterInformation",
-        "default",
-        r#"{"clusterGUID":"89d0a9d4d914493ca0901f78b3b2e4e6","datastoreReady":true}"#,
-    ),
-    ("nodes/node-a", "Node", NODE, r#"{"bgp":{"ipv4Address":"192.0.2.1/24"}}"#),
-    ("ippools/pool-a", "IPPool", "pool-a", POOL_V4),
-    ("ippools/pool-v6", "IPPool", "pool-v6", POOL_V6),
-];
-
-const POOL_V4: &str = concat!(
-    r#"{"cidr":"10.65.0.0/16","vxlanMode":"Never","ipipMode":"Never","blockSize":26,"#,
-    r#""nodeSelector":"all()","allowedUses":["Workload","Tunnel"],"assignmentMode":"Automatic"}"#
-);
-
-const POOL_V6: &str = concat!(
-    r#"{"cidr":"fd00:65::/64","vxlanMode":"Never","ipipMode":"Never","blockSize":122,"#,
-    r#""nodeSelector":"all()","allowedUses":["Workload","Tunnel"],"assignmentMode":"Automatic"}"#
-);
+/// The kinds of stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The local store of a host.
+    Local,
+    /// An etcd.
+    Etcd,
+}
 
 /// A host, its network configuration and its store.
 #[derive(Debug)]
@@ -72,18 +59,48 @@ impl Network {
         // As calico/node writes it.
         host.write("/var/lib/calico/nodename", NODE)?;
         let etcd = Etcd::start(&host, mode)?;
-        for (path, kind, name, spec) in OBJECTS {
-            let spec: Value = serde_json::from_str(spec)?;
-            let object = json!({
-                "kind": kind, "apiVersion": "projectcalico.org/v3",
-                "metadata": {"name": name, "uid": "cca955fb-e8c8-4916-aee1-ecfb73ef0585",
-                             "creationTimestamp": "2026-11-21T15:04:33Z"},
-                "spec": spec,
-            });
-            let key = format!("/calico/resources/v3/projectcalico.org/{path}");
+        let network =
+            Network { host, conflist: conflist(conf)?, store: Stores::Etcd(etcd.clone()) };
+        let objects = [
+            objects::cluster(true),
+            objects::node(NODE),
+            objects::pool("pool-a", "10.65.0.0/16", 26),
+            objects::pool("pool-v6", "fd00:65::/64", 122),
+        ];
+        for (key, object) in objects {
             etcd.put(&key, &object.to_string())?;
         }
-        Ok(Network { host, conflist: conflist(conf)?, store: Stores::Etcd(etcd) })
+        Ok(network)
+    }
+
+    /// A host with a store of this kind, which an operator has set up: the cluster is ready and the
+    /// node is known, but there is no pool.
+    pub fn without_pools(scene: &Scene, backend: Backend) -> Result<Network> {
+        let host = scene.host(NODE)?;
+        let (store, conf) = match backend {
+            Backend::Local => (Stores::Local(host.clone()), "standalone"),
+            Backend::Etcd => {
+                host.write("/var/lib/calico/nodename", NODE)?;
+                (Stores::Etcd(Etcd::start(&host, EtcdMode::Plain)?), "etcd")
+            }
+        };
+        let mut network = Network { host, conflist: conflist(conf)?, store };
+        // One address family, unless a test says otherwise.
+        network.conflist["plugins"][0]["ipam"] = json!({"type": "calico-ipam"});
+        network.put([objects::cluster(true), objects::node(NODE)])?;
+        Ok(network)
+    }
+
+    /// Writes objects into the store.
+    pub fn put(&self, objects: impl IntoIterator<Item = Object>) -> Result<()> {
+        let objects: Vec<_> =
+            objects.into_iter().map(|(key, object)| (key, Some(object))).collect();
+        self.store.write(&objects)
+    }
+
+    /// Removes a document from the store.
+    pub fn remove(&self, key: &str) -> Result<()> {
+        self.store.write(&[(key.to_owned(), None)])
     }
 
     /// The host.
@@ -114,6 +131,13 @@ impl Network {
     /// A call of `calico` with this network's configuration.
     pub fn call(&self, verb: &str) -> Result<Call> {
         Ok(Call::new(&self.host, "calico", verb).config(&self.config()?))
+    }
+
+    /// A call of `calico-ipam` with this network's configuration and a namespace that doesn't exist:
+    /// it has no use for one.
+    pub fn ipam(&self, verb: &str) -> Result<Call> {
+        let call = Call::new(&self.host, "calico-ipam", verb).config(&self.config()?);
+        Ok(call.env("CNI_NETNS", "/run/netns/nowhere"))
     }
 
     /// What there is before a test does its work.
@@ -159,4 +183,30 @@ pub fn addresses(result: &Value) -> Result<Vec<IpAddr>> {
             Ok(text.parse::<IpNet>().with_context(|| text.to_owned())?.addr())
         })
         .collect()
+}
+
+/// Makes a test of each function on each kind of store: `local::<name>` and `etcd::<name>`. The
+/// functions get a [`Network::without_pools`].
+#[macro_export]
+macro_rules! on_both_stores {
+    ($($name:ident)*) => {
+        mod local {
+            $(#[test]
+            fn $name() {
+                $crate::play(stringify!($name), $crate::Backend::Local, super::$name);
+            })*
+        }
+        mod etcd {
+            $(#[test]
+            fn $name() {
+                $crate::play(stringify!($name), $crate::Backend::Etcd, super::$name);
+            })*
+        }
+    };
+}
+
+/// Plays a test on a host with a store of this kind.
+pub fn play(name: &str, backend: Backend, body: fn(&Network) -> Result<()>) {
+    let name = format!("{name}-{backend:?}").to_lowercase();
+    scene(&name, |scene| body(&Network::without_pools(scene, backend)?));
 }

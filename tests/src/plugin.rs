@@ -22,6 +22,7 @@ const BIN: &str = "/opt/cni/bin";
 pub struct Call {
     host: Arc<Host>,
     program: String,
+    args: Vec<String>,
     env: Vec<(String, OsString)>,
     stdin: Vec<u8>,
     limit: Duration,
@@ -47,6 +48,7 @@ impl Call {
         Call {
             host: host.clone(),
             program: format!("{BIN}/{plugin}"),
+            args: Vec::new(),
             env: Vec::new(),
             stdin: Vec::new(),
             limit: Duration::from_secs(30),
@@ -99,6 +101,12 @@ impl Call {
     /// `CNI_ARGS`.
     pub fn args(self, args: &str) -> Call {
         self.env("CNI_ARGS", args)
+    }
+
+    /// One more argument on the command line, where a runtime gives none.
+    pub fn argument(mut self, text: &str) -> Call {
+        self.args.push(text.to_owned());
+        self
     }
 
     /// The network configuration.
@@ -168,7 +176,7 @@ impl Call {
 
     fn command(&self) -> std::process::Command {
         let mut command = host::command(&self.program);
-        command.env_clear();
+        command.args(&self.args).env_clear();
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -30,7 +30,7 @@ pub fn scene(name: &str, body: impl FnOnce(&Scene) -> Result<()>) {
     let scene = Scene::new(name).expect("making the test's directory");
     let result = panic::catch_unwind(AssertUnwindSafe(|| body(&scene)))
         .unwrap_or_else(|_| Err(anyhow!("panic, see above")));
-    if let Err(error) = result.and_then(|()| scene.finish()) {
+    if let Err(error) = result.and_then(|()| scene.consistent()).and_then(|()| scene.finish()) {
         let dir = scene.keep();
         panic!("{name}: {error:#}\nkept {dir}");
     }
@@ -58,6 +58,17 @@ impl Scene {
     /// The test's directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Fails when a store of any host contradicts itself. A test that is about damaged stores
+    /// repairs them before it ends.
+    fn consistent(&self) -> Result<()> {
+        for host in self.hosts.lock().expect("no holder panics").iter() {
+            for dump in Stores::all_of(host)? {
+                dump.consistent().with_context(|| format!("host {}", host.name()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the hosts of a test that has passed and removes its directory.

@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ipnet::IpNet;
+use libcalico::ipam::check::{Report, check};
+use libcalico::store::{
+    Action, Change, Committed, Document, Guard, Key, LocalStore, MAX_CHANGES, Store,
+};
 use serde_json::Value;
 
 use crate::command::LIMIT;
-use crate::etcd::Etcd;
+use crate::etcd::{self, Etcd};
 use crate::host::Host;
 
 /// Where the local store is unless a configuration says otherwise.
@@ -35,12 +40,7 @@ impl Stores {
     pub fn dump(&self) -> Result<Dump> {
         match self {
             Stores::Local(host) => local(host),
-            Stores::Etcd(etcd) => Ok(Dump(
-                etcd.get_prefix("/calico/")?
-                    .into_iter()
-                    .map(|(key, value)| (key, parse(&value)))
-                    .collect(),
-            )),
+            Stores::Etcd(etcd) => Ok(Dump::of(etcd.get_prefix("/calico/")?)),
         }
     }
 
@@ -52,16 +52,65 @@ impl Stores {
         }
     }
 
+    /// Writes documents, and deletes those without a value, as an operator's tools would.
+    pub fn write(&self, documents: &[(String, Option<Value>)]) -> Result<()> {
+        match self {
+            Stores::Local(host) => write_local(host, documents),
+            Stores::Etcd(etcd) => {
+                let text = |(key, value): &(String, Option<Value>)| {
+                    (key.clone(), value.as_ref().map(Value::to_string))
+                };
+                etcd.write(&documents.iter().map(text).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// Everything in the stores of a host: the local one, and its etcd if that still runs.
+    pub(crate) fn all_of(host: &Host) -> Result<Vec<Dump>> {
+        let mut dumps = vec![local(host)?];
+        if let Some(mode) = host.etcd() {
+            dumps.push(Dump::of(etcd::everything(host, mode)?));
+        }
+        Ok(dumps)
+    }
+
     /// What the stores on a host hold, as text for the directory of a failed test.
     pub(crate) fn report(host: &Host) -> String {
-        match local(host) {
-            Ok(dump) => format!("{:#}", Value::from_iter(dump.0)),
+        match Stores::all_of(host) {
+            Ok(dumps) => {
+                let texts = dumps.into_iter().map(|dump| format!("{:#}", Value::from_iter(dump.0)));
+                texts.collect::<Vec<_>>().join("\n")
+            }
             Err(error) => format!("{error:#}"),
         }
     }
 }
 
 impl Dump {
+    fn of(pairs: Vec<(String, String)>) -> Dump {
+        Dump(pairs.into_iter().map(|(key, value)| (key, parse(&value))).collect())
+    }
+
+    /// What the library's consistency checker says of it.
+    pub fn check(&self) -> Report {
+        let document = |(key, value): (&String, &Value)| {
+            // What is no JSON is kept as the text that it is.
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            Some(Document { key: Key::parse(key)?, value: value.into_bytes(), revision: 1 })
+        };
+        check(&self.0.iter().filter_map(document).collect::<Vec<_>>())
+    }
+
+    /// Fails when IPAM's objects contradict each other, or waste space in a way that no operation
+    /// of ours leaves: blocks that lost their pool are the operator's doing.
+    pub fn consistent(&self) -> Result<()> {
+        let report = self.check();
+        let problems = report.problems.iter().filter(|problem| problem.rule != "orphan");
+        let problems: Vec<String> = problems.map(ToString::to_string).collect();
+        ensure!(problems.is_empty(), "the store is inconsistent:\n{}", problems.join("\n"));
+        Ok(())
+    }
+
     /// The documents whose keys begin so.
     pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
         let documents = self.0.iter().map(|(key, value)| (key.as_str(), value));
@@ -127,6 +176,25 @@ fn local(host: &Host) -> Result<Dump> {
         })
         .collect::<Result<_>>()
         .map(Dump)
+}
+
+fn write_local(host: &Host, documents: &[(String, Option<Value>)]) -> Result<()> {
+    let store = LocalStore::new(&host.path(LOCAL));
+    let change = |(key, value): &(String, Option<Value>)| {
+        let key = Key::parse(key).with_context(|| format!("no key: {key}"))?;
+        let action = match value {
+            Some(value) => Action::Put(value.to_string().into_bytes()),
+            None => Action::Delete,
+        };
+        Ok(Change { key, guard: Guard::Any, action })
+    };
+    let changes: Vec<Change> = documents.iter().map(change).collect::<Result<_>>()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for some in changes.chunks(MAX_CHANGES) {
+        let committed = runtime.block_on(store.commit(some, Instant::now() + LIMIT))?;
+        ensure!(matches!(committed, Committed::Done(_)), "{committed:?}");
+    }
+    Ok(())
 }
 
 /// Pairs of keys and values out of what `etcdctl -w json` answers.
