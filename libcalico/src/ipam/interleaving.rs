@@ -281,6 +281,14 @@ fn one_of_ours_and_one_of_upstreams_in_every_order() {
         ),
         (OWN, [Release { handle: "h0" }, UpstreamAssign { host: "a", handle: "h2" }]),
         (OWN, [Release { handle: "h0" }, UpstreamAssign { host: "a", handle: "h0" }]),
+        // What is counted but not written yet will be subtracted by its own writer.
+        (
+            &[Assign { host: "a", handle: "h0", count: 2 }],
+            [
+                ReleaseOne { handle: "h0", guarded: true },
+                UpstreamAssign { host: "a", handle: "h0" },
+            ],
+        ),
         // A handle that is counted before its address is written must not be forgotten.
         (OWN, [Release { handle: "h1" }, UpstreamAssign { host: "a", handle: "h1" }]),
         (OWN, [Release { handle: "h0" }, UpstreamRelease { handle: "h0" }]),
