@@ -69,7 +69,21 @@ impl<'a> Allocator<'a> {
         companion: Option<Companion<'_>>,
         deadline: Instant,
     ) -> Result<Assigned, IpamError> {
-        self.run(AssignIpOperation::new(request, companion)?, prefetched, deadline).await
+        let requests = std::slice::from_ref(request);
+        let assigned = self.assign_ips(requests, prefetched, companion, deadline).await?;
+        assigned.into_iter().next().ok_or(IpamError::InvalidRequest("no address was requested"))
+    }
+
+    /// Assigns several addresses in one commit, in the order of the requests; all or none.
+    /// `prefetched` are the answers to [`AssignIp::queries_of`].
+    pub async fn assign_ips(
+        &self,
+        requests: &[AssignIp],
+        prefetched: Option<Snapshot>,
+        companion: Option<Companion<'_>>,
+        deadline: Instant,
+    ) -> Result<Vec<Assigned>, IpamError> {
+        self.run(AssignIpOperation::new(requests, companion)?, prefetched, deadline).await
     }
 
     /// Releases all that these handles have, and answers what that was. A handle that doesn't

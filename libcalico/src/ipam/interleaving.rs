@@ -66,9 +66,10 @@ impl Act {
                     host_reserved: None,
                     reuse: false,
                 };
-                let operation = AssignIpOperation::new(&request, None).expect("a request");
+                let operation = AssignIpOperation::new(std::slice::from_ref(&request), None)
+                    .expect("a request");
                 if let Ok(assigned) = world.run(operation).await {
-                    world.assigned(handle, [assigned.address]);
+                    world.assigned(handle, assigned.iter().map(|one| one.address));
                 }
             }),
             Act::Release { handle } => Box::pin(async move {

@@ -1,6 +1,6 @@
 //! What is asked of the allocator, and what it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::block::{HostReserved, ReleaseGuard};
@@ -126,11 +126,16 @@ pub struct AssignIp {
 impl AssignIp {
     /// What to read first, at one revision.
     pub fn queries(&self) -> Vec<Query> {
+        AssignIp::queries_of(std::slice::from_ref(self))
+    }
+
+    /// What to read before several addresses are assigned, at one revision.
+    pub fn queries_of(requests: &[AssignIp]) -> Vec<Query> {
         let mut queries =
             vec![Query::Key(Key::IpamConfig), Query::Prefix(Prefix::kind(Kind::IpPool))];
-        if let Some(handle) = &self.handle {
-            queries.push(Query::Key(Key::Handle(handle.clone())));
-        }
+        let handles: BTreeSet<&String> =
+            requests.iter().filter_map(|request| request.handle.as_ref()).collect();
+        queries.extend(handles.into_iter().map(|id| Query::Key(Key::Handle(id.clone()))));
         queries
     }
 }

@@ -179,6 +179,28 @@ rows! {
         assert_eq!(error.kind(), IpamErrorKind::Conflict);
     }
 
+    async fn several_requested_addresses_are_taken_together_or_not_at_all(cluster) {
+        cluster.nodes(&["host-a"]).await;
+        cluster.pool(pool("pool4", "10.0.0.0/24")).await;
+        cluster.pool(pool("pool6", "fd00::/112")).await;
+        let assign = async |addresses: &[&str]| {
+            let requests: Vec<_> = addresses
+                .iter()
+                .map(|address| cluster.ip_request(address, "host-a", Some("h")))
+                .collect();
+            cluster.allocator().assign_ips(&requests, None, None, soon()).await
+        };
+        let both = assign(&["fd00::1", "10.0.0.1", "10.0.0.2"]).await.expect("assigned");
+        let addresses: Vec<_> = both.iter().map(|one| one.address).collect();
+        assert_eq!(addresses, [ip("fd00::1"), ip("10.0.0.1"), ip("10.0.0.2")]);
+        let before = cluster.blocks().await;
+        assert_eq!(before.len(), 2);
+        assert!(assign(&["fd00::2", "10.0.0.1"]).await.is_err());
+        assert!(assign(&["fd00::2", "fd00::2"]).await.is_err());
+        assert_eq!(cluster.blocks().await, before);
+        assert_eq!(cluster.release("h").await.len(), 3);
+    }
+
     async fn o1_to_o4_guards_on_a_block_made_by_hand(cluster) {
         cluster.pool(pool("pool1", "10.0.0.0/24")).await;
         cluster.nodes(&["host-a"]).await;
