@@ -153,7 +153,7 @@ fn replay(scene: &Scene, file: &str) -> Result<()> {
         }
         if step["exit"] != 0 {
             differs(Part::Exit, format!("done, upstream refused: {}", answer.stdout));
-            call.verb("DEL").done()?;
+            undo(file, number, &call)?;
             continue;
         }
         if step["do"]["env"]["CNI_COMMAND"] == "ADD" {
@@ -174,9 +174,21 @@ fn replay(scene: &Scene, file: &str) -> Result<()> {
                 differs(Part::Kernel, line);
             }
         }
+        undo(file, number, &call)?;
     }
     ensure!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
     Ok(())
+}
+
+/// Takes back what only ours has done.
+fn undo(file: &str, step: usize, call: &Call) -> Result<()> {
+    let wanted = |deviation: &&deviations::Deviation| {
+        deviation.undo && deviation.file == file && deviation.steps.contains(&step)
+    };
+    match DEVIATIONS.iter().find(wanted) {
+        Some(_) => call.verb("DEL").done(),
+        None => Ok(()),
+    }
 }
 
 fn container(step: &Value) -> String {
