@@ -87,5 +87,10 @@ fn lasting(entry: &Value) -> Option<Value> {
             .is_some_and(|states| states.contains(&json!("PERMANENT")))
             .then(|| entry.clone());
     }
-    Some(entry.clone())
+    let mut entry = entry.clone();
+    if let Some(members) = entry.as_object_mut() {
+        // The kernel comes to it a little after a link is up.
+        members.remove("operstate");
+    }
+    Some(entry)
 }
