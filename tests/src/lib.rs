@@ -29,6 +29,7 @@ mod network;
 mod plugin;
 mod pod;
 mod podman;
+mod proxy;
 mod scene;
 mod store;
 
@@ -43,8 +44,9 @@ pub use host::{Host, command};
 pub use kernel::Kernel;
 pub use leak::Before;
 pub use network::{Network, addresses};
-pub use plugin::{Answer, Call};
+pub use plugin::{Answer, Call, Running};
 pub use pod::Pod;
 pub use podman::Podman;
+pub use proxy::Proxy;
 pub use scene::{Scene, scene};
 pub use store::{Dump, Stores};
