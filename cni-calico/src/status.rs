@@ -1,13 +1,14 @@
 //! STATUS and the self-test `-t`: could an ADD be served now (`reference/cni-plugin.md` section
 //! 5.10)?
 
-use cni::{Error, Request, code};
+use cni::{Error, Request};
 use cni_ipam::conf::NetConf;
 use cni_ipam::{datastore, node, status as ipam_status};
 
 use crate::attachment::OWN_IPAM;
 use crate::conf::Conf;
 use crate::delegate::Delegate;
+use crate::readiness;
 
 /// Fails with code 50, saying why, if no ADD could be served.
 pub async fn status(conf: Conf, request: &Request) -> Result<(), Error> {
@@ -19,14 +20,11 @@ async fn ready(conf: &Conf, request: &Request) -> Result<(), Error> {
     let node = node::name(&conf.shared)?;
     let datastore = datastore::open(&conf.shared, &node)?;
     ipam_status::ready(&conf.shared, &datastore, &node).await?;
+    readiness::probe(&conf.gates()?).await?;
     if conf.shared.ipam.kind == OWN_IPAM {
         return Ok(());
     }
-    match Delegate::find(request)?.status().await {
-        // A plugin from before 1.1.0 knows no STATUS: that says nothing.
-        Err(error) if error.code == code::INVALID_ENVIRONMENT => Ok(()),
-        outcome => outcome,
-    }
+    Delegate::find(request)?.status().await
 }
 
 /// The self-test: is the datastore that the configuration names there and ready?
