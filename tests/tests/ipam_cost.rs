@@ -18,7 +18,7 @@ struct Cost {
 }
 
 /// The most requests that a call may make.
-const MOST: [(&str, u64); 24] = [
+const MOST: [(&str, u64); 26] = [
     ("calico-ipam: first ADD of a node", 4),
     ("calico-ipam: ADD", 3),
     ("calico-ipam: ADD again", 2),
@@ -29,6 +29,8 @@ const MOST: [(&str, u64); 24] = [
     ("calico-ipam: CHECK", 2),
     ("calico-ipam: STATUS", 4),
     ("calico-ipam: DEL", 3),
+    ("calico-ipam: DEL with the result of ADD", 2),
+    ("calico-ipam: DEL of both families with the result of ADD", 2),
     ("calico-ipam: DEL again", 1),
     ("calico-ipam: DEL, both families", 3),
     ("calico-ipam: ADD, three of four own blocks full", 3),
@@ -40,8 +42,8 @@ const MOST: [(&str, u64); 24] = [
     ("calico: ADD, IP= in an own block", 3),
     ("calico: ADD, both families, first", 4),
     ("calico: ADD, both families", 3),
-    ("calico: DEL", 3),
-    ("calico: DEL, both families", 3),
+    ("calico: DEL", 4),
+    ("calico: DEL, both families", 4),
     ("calico: DEL again", 2),
 ];
 
@@ -190,8 +192,10 @@ impl Ledger<'_> {
         }
         self.note("DEL", &self.call("DEL", "c2", json!({}))?)?;
         self.note("DEL again", &self.call("DEL", "c2", json!({}))?)?;
-        self.note("DEL, both families", &self.call("DEL", "c5", both)?)?;
+        self.note("DEL, both families", &self.call("DEL", "c5", both.clone())?)?;
         if is_ipam {
+            self.remembered("DEL with the result of ADD", "c7", json!({}))?;
+            self.remembered("DEL of both families with the result of ADD", "c8", both)?;
             for container in ["c1", "c3", "c4", "c6"] {
                 self.call("DEL", container, json!({}))?.done()?;
             }
@@ -199,6 +203,15 @@ impl Ledger<'_> {
             self.full_blocks()?;
         }
         Ok(())
+    }
+
+    /// DEL as runtimes call it: they remember the result of ADD.
+    fn remembered(&mut self, name: &str, container: &str, ipam: Value) -> Result<()> {
+        let add = self.call("ADD", container, ipam.clone())?;
+        let mut config = self.network.config()?;
+        config["cniVersion"] = json!("1.1.0");
+        config["prevResult"] = add.result()?;
+        self.note(name, &self.call("DEL", container, ipam)?.config(&config))
     }
 
     /// Runs `body` with a namespace to attach.

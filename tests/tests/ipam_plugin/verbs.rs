@@ -11,6 +11,7 @@ use crate::{call, dual, networks, only, put_pools, taken};
 
 on_both_stores! {
     a_repeated_add_answers_what_it_has
+    a_wrong_memory_releases_nobody_elses_address
     check_of_what_is_held_released_and_another_nodes
     status_says_whether_an_add_would_succeed
     gc_keeps_valid_attachments_other_networks_and_other_nodes
@@ -30,6 +31,25 @@ fn a_repeated_add_answers_what_it_has(network: &Network) -> Result<()> {
     ensure!(networks(&other)? != networks(&first)?);
     add.verb("DEL").done()?;
     ensure!(taken(network)? == 2);
+    Ok(())
+}
+
+/// DEL gets the result of ADD back from the runtime, which may be out of date.
+fn a_wrong_memory_releases_nobody_elses_address(network: &Network) -> Result<()> {
+    put_pools(network)?;
+    let (ours, theirs) = (call(network, "ADD", json!({}))?, call(network, "ADD", json!({}))?);
+    let theirs = theirs.container("c2");
+    let (_, second) = (ours.result()?, theirs.result()?);
+    let before = network.store().dump()?;
+    let wrong = newer(network, "DEL", "1.0.0", json!({"prevResult": second}))?;
+    wrong.clone().container("c3").done()?;
+    ensure!(network.store().dump()? == before);
+    wrong.done()?;
+    ensure!(theirs.result()? == second, "another container's address went");
+    ensure!(taken(network)? == 1);
+    let unreadable = json!({"prevResult": {"cniVersion": "1.0.0", "ips": "none"}});
+    newer(network, "DEL", "1.0.0", unreadable)?.container("c2").done()?;
+    ensure!(taken(network)? == 0);
     Ok(())
 }
 
