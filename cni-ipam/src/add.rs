@@ -80,7 +80,9 @@ pub async fn read(
     }
     let mut results = snapshot.results.into_iter();
     let cluster = results.next().unwrap_or_default();
-    let own = results.by_ref().skip(1).take(count).collect();
+    // The node's answer was for the set-up only.
+    let _ = results.next();
+    let own = results.by_ref().take(count).collect();
     let ipam = Snapshot { revision: snapshot.revision, results: results.collect() };
     Ok(Read { cluster, own, ipam })
 }

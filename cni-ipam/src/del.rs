@@ -1,5 +1,7 @@
 //! DEL of the IPAM plugin: a container's addresses go back (`reference/ipam.md` section 14.4).
 
+use std::net::IpAddr;
+
 use cni::{Error, Request};
 use libcalico::ipam::Allocator;
 
@@ -15,9 +17,16 @@ pub async fn del(conf: &NetConf, request: &Request) -> Result<(), Error> {
     let _lock = lock::acquire(&conf.ipam_lock_file).await;
     let deadline = run::deadline(run::DEL_STORE_LIMIT);
     let released = Allocator::new(&*datastore.store)
-        .release_by_handle(&identity.handles(), None, Vec::new(), deadline)
+        .release_by_handle_of(&identity.handles(), &remembered(request), None, Vec::new(), deadline)
         .await
         .map_err(|error| fault::ipam(&error))?;
     tracing::debug!(?released, "released");
     Ok(())
+}
+
+/// The addresses that the runtime remembers of ADD. It may remember nothing, or what isn't true any
+/// more: the handle decides.
+pub fn remembered(request: &Request) -> Vec<IpAddr> {
+    let result = request.config.prev_result().ok().flatten();
+    result.iter().flat_map(|result| &result.ips).map(|ip| ip.address.addr()).collect()
 }

@@ -143,6 +143,14 @@ impl Etcd {
         Ok(requests)
     }
 
+    /// How many bytes its answers to clients have had since it was started.
+    pub fn bytes_sent(&self) -> Result<u64> {
+        let metrics = self.http("GET /metrics", "")?;
+        let name = "etcd_network_client_grpc_sent_bytes_total ";
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        Ok(line.context("etcd counts no bytes")?.parse::<f64>()? as u64)
+    }
+
     /// One plain request of HTTP: the answer's content.
     fn http(&self, request: &str, body: &str) -> Result<String> {
         ensure!(self.mode == EtcdMode::Plain, "only of an etcd without TLS and users");

@@ -57,6 +57,15 @@ pub(crate) fn block_of(ip: IpAddr, block_size: u8) -> Option<IpNet> {
     IpNet::new(ip, block_size).ok().map(|net| net.trunc())
 }
 
+/// The blocks that could hold an address, whatever its pool: blocks have 13 sizes.
+pub(crate) fn possible_blocks(ip: IpAddr) -> impl Iterator<Item = IpNet> {
+    let sizes = match ip {
+        IpAddr::V4(_) => 20..=32,
+        IpAddr::V6(_) => 116..=128,
+    };
+    sizes.filter_map(move |size| block_of(ip, size))
+}
+
 /// How many blocks of this prefix length a pool has.
 pub(crate) fn block_count(pool: IpNet, block_size: u8) -> u128 {
     match block_size.checked_sub(pool.prefix_len()) {

@@ -55,16 +55,20 @@ pub enum IpamError {
         host: String,
     },
     /// No enabled pool fits.
-    #[error("cannot find a qualified ippool{}{}", use_text(*intended_use), passed_over_text(passed_over))]
+    #[error("cannot find a qualified ippool{}{}; {}", use_text(*intended_use), passed_over_text(passed_over), pools_hint(*family))]
     NoQualifiedPool {
+        /// The family of the wanted address.
+        family: Family,
         /// The use that none allows.
         intended_use: Option<IntendedUse>,
         /// Why each pool is none.
         passed_over: Vec<(String, IpNet, PassedOver)>,
     },
     /// Enabled pools exist, but none for this node and namespace.
-    #[error("no configured Calico pools for node {host}{}", passed_over_text(passed_over))]
+    #[error("no configured Calico pools for node {host}{}; {}", passed_over_text(passed_over), pools_hint(*family))]
     NoPoolForHost {
+        /// The family of the wanted address.
+        family: Family,
         /// The node.
         host: String,
         /// Why each pool is none.
@@ -316,7 +320,7 @@ impl fmt::Display for Shortfall {
             )?;
         }
         f.write_str(&passed_over_text(&self.passed_over))?;
-        f.write_str("; see calicoctl ipam show --show-blocks")
+        f.write_str("; add a pool, or free addresses; see calicoctl ipam show --show-blocks")
     }
 }
 
@@ -396,6 +400,13 @@ fn use_text(intended_use: Option<IntendedUse>) -> String {
 
 fn passed_over_text(passed_over: &[(String, IpNet, PassedOver)]) -> String {
     passed_over.iter().map(|(name, cidr, why)| format!("; pool {name} {cidr}: {why}")).collect()
+}
+
+fn pools_hint(family: Family) -> String {
+    format!(
+        "no {} pool is left: create one, or change one of those; see calicoctl get ippool -o wide",
+        family_name(family)
+    )
 }
 
 fn hint(detail: &str) -> String {

@@ -300,9 +300,14 @@ pub(crate) fn choose(all: &[Pool], request: &PoolRequest<'_>) -> Result<Choice, 
         // Upstream refuses with the same words whether nothing selects the node or nothing is
         // there; what was passed over says more.
         return Err(if enabled.is_empty() {
-            IpamError::NoQualifiedPool { intended_use: None, passed_over: choice.passed_over }
+            IpamError::NoQualifiedPool {
+                family: request.family,
+                intended_use: None,
+                passed_over: choice.passed_over,
+            }
         } else {
             IpamError::NoPoolForHost {
+                family: request.family,
                 host: request.host.to_owned(),
                 passed_over: choice.passed_over,
             }
@@ -349,7 +354,8 @@ fn choose_automatic(
         && choice.passed_over.iter().any(|(_, _, why)| *why == PassedOver::BlockTooSmall);
     if only_too_small {
         let passed_over = std::mem::take(&mut choice.passed_over);
-        return Err(IpamError::NoQualifiedPool { intended_use: None, passed_over });
+        let family = request.family;
+        return Err(IpamError::NoQualifiedPool { family, intended_use: None, passed_over });
     }
     Ok(())
 }
@@ -409,6 +415,7 @@ fn keep_allowed(request: &PoolRequest<'_>, choice: &mut Choice) -> Result<(), Ip
         return Ok(());
     }
     Err(IpamError::NoQualifiedPool {
+        family: request.family,
         intended_use: Some(request.intended_use),
         passed_over: std::mem::take(&mut choice.passed_over),
     })

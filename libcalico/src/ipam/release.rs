@@ -5,9 +5,11 @@ mod by_address;
 mod by_handle;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::address;
 use super::error::IpamError;
 use super::operation::{Operation, Step};
 use super::pool::Pool;
@@ -25,6 +27,15 @@ pub fn release_queries(handles: &[String]) -> Vec<Query> {
     let mut queries = vec![Query::Key(Key::IpamConfig), Query::Prefix(Prefix::kind(Kind::IpPool))];
     queries.extend(handles.iter().map(|id| Query::Key(Key::Handle(id.clone()))));
     queries
+}
+
+/// Asks for the blocks where these addresses could be, whatever their pools: read together with
+/// [`release_queries`] they spare a release the second read.
+pub fn possible_block_queries(addresses: &[IpAddr]) -> Vec<Query> {
+    let blocks: BTreeSet<IpNet> =
+        addresses.iter().flat_map(|ip| address::possible_blocks(*ip)).collect();
+    // PERF: a container has one address of each family; with many, the second read is cheaper.
+    blocks.into_iter().take(32).map(|cidr| Query::Key(Key::Block(cidr))).collect()
 }
 
 /// Lets an empty block go if nobody owns it, or if its pool stopped selecting its owner; then the

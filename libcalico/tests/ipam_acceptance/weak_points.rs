@@ -206,7 +206,8 @@ rows! { only on memory:
             "Assigned 0 out of 1 requested IPv4 addresses; No IPs available in pools: \
              [10.0.0.0/30]; pool pool1 10.0.0.0/30: 1 of 1 blocks used, 0 by node host-b; \
              addresses: 2 in use, 1 borrowed by this node, 1 cooling down, 1 reserved, 0 free in \
-             blocks of others; pool off 20.0.0.0/24: disabled; see calicoctl ipam show --show-blocks"
+             blocks of others; pool off 20.0.0.0/24: disabled; add a pool, or free addresses; \
+             see calicoctl ipam show --show-blocks"
         );
     }
 

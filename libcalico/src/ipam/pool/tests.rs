@@ -136,14 +136,16 @@ fn every_pool_that_is_passed_over_is_named_with_the_reason() {
          10.0.1.0/24: being deleted; pool overlapping 10.0.2.0/24: marked not allocatable; pool \
          elsewhere 10.0.3.0/24: its nodeSelector does not match the node; pool private 10.0.4.0/24: \
          its namespaceSelector does not match the namespace; pool manual 10.0.5.0/24: its \
-         assignmentMode is Manual and it was not asked for"
+         assignmentMode is Manual and it was not asked for; no IPv4 pool is left: create one, or \
+         change one of those; see calicoctl get ippool -o wide"
     );
     let only_tunnel = [Pool { allowed_uses: vec!["Tunnel".into()], ..pool("t", "10.0.0.0/24") }];
     let error = chosen(&only_tunnel, Family::V4, &[], &Labels::new()).expect_err("no use");
     assert_eq!(
         error.to_string(),
         "cannot find a qualified ippool, no pools match the required use (Workload); pool t \
-         10.0.0.0/24: not allowed for this use"
+         10.0.0.0/24: not allowed for this use; no IPv4 pool is left: create one, or change one of \
+         those; see calicoctl get ippool -o wide"
     );
 }
 

@@ -15,7 +15,7 @@ use crate::ipam::pool::Pool;
 use crate::ipam::stage::{Env, Order, Stage};
 use crate::ipam::view::{Fact, View};
 use crate::resources::Kind;
-use crate::store::{Family, Key, Prefix, Query};
+use crate::store::{Key, Prefix, Query};
 
 /// What a release by address did. Blocks fail one by one: what is in neither list belongs to a
 /// block whose guards failed.
@@ -57,12 +57,8 @@ impl ReleaseIps {
                 Fact::Present(..) | Fact::Damaged => return Ok(Some(cidr)),
             }
         }
-        // The pool is gone, or has come back with blocks of another size: there are 13 sizes.
-        let sizes = match address::family_of(ip) {
-            Family::V4 => 20..=32,
-            Family::V6 => 116..=128,
-        };
-        let all: Vec<IpNet> = sizes.filter_map(|size| address::block_of(ip, size)).collect();
+        // The pool is gone, or has come back with blocks of another size.
+        let all: Vec<IpNet> = address::possible_blocks(ip).collect();
         let unknown: Vec<Key> = all
             .iter()
             .filter(|cidr| matches!(view.block(**cidr), Fact::Unknown))

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{dispose, release_queries};
+use super::{dispose, possible_block_queries, release_queries};
 use crate::ipam::error::IpamError;
 use crate::ipam::operation::{Operation, Step};
 use crate::ipam::pool::Pool;
@@ -16,6 +16,8 @@ use crate::store::{Change, Key, Query};
 /// Releases what several handles have, in one commit where that fits.
 pub(crate) struct ReleaseByHandle<'a> {
     handles: &'a [String],
+    /// Addresses that the handles probably have.
+    likely: &'a [IpAddr],
     /// Further changes, for the last commit.
     extra: Vec<Change>,
     released: Vec<IpAddr>,
@@ -26,7 +28,13 @@ pub(crate) struct ReleaseByHandle<'a> {
 
 impl<'a> ReleaseByHandle<'a> {
     pub(crate) fn new(handles: &'a [String], extra: Vec<Change>) -> ReleaseByHandle<'a> {
-        ReleaseByHandle { handles, extra, released: Vec::new(), next: None, finished: false }
+        let released = Vec::new();
+        ReleaseByHandle { handles, likely: &[], extra, released, next: None, finished: false }
+    }
+
+    /// The same, with addresses that the handles probably have: their blocks are read at once.
+    pub(crate) fn likely(self, likely: &'a [IpAddr]) -> ReleaseByHandle<'a> {
+        ReleaseByHandle { likely, ..self }
     }
 
     /// Plans the release of one handle. Answers whether all of it fits.
@@ -86,7 +94,9 @@ impl Operation for ReleaseByHandle<'_> {
     }
 
     fn queries(&self) -> Vec<Query> {
-        release_queries(self.handles)
+        let mut queries = release_queries(self.handles);
+        queries.extend(possible_block_queries(self.likely));
+        queries
     }
 
     fn step(&mut self, view: &View, env: Env) -> Result<Step<Vec<IpAddr>>, IpamError> {
