@@ -2,9 +2,9 @@
 //! that remember who has what, in upstream's format, so that upstream's components and ours
 //! allocate out of the same blocks at the same time.
 //!
-//! Decisions are pure: an operation looks at what was read ([`view`]) and answers what to read next
-//! or what to commit ([`stage`]); no clock, chance or I/O but what is passed in. The shell
-//! ([`operation`], [`allocator`]) reads, commits, and after a lost race feeds the documents that the
+//! Decisions are pure: an operation looks at what was read (`view`) and answers what to read next
+//! or what to commit (`stage`); no clock, chance or I/O but what is passed in. The shell
+//! (`operation`, `allocator`) reads, commits, and after a lost race feeds the documents that the
 //! store answered into the next step. Where upstream needs a sequence of writes, ours are one commit
 //! (15.4), so nothing is ever half-done; what upstream left half-done is repaired on the way (5.3).
 //!
@@ -12,8 +12,8 @@
 //! |---|---|
 //! | [`block`] [`affinity`] [`handle`] [`config`] | the stored objects and what can be done inside one |
 //! | [`pool`] [`reservation`] [`walk`] | which pools, which addresses, in which order |
-//! | [`assign`] [`specific`] [`release`] [`claim`] [`surrender`] [`owner`] | the operations |
-//! | [`utilization`] [`check`] | how full the pools are, and whether all is consistent |
+//! | `assign` `specific` `release` `claim` `surrender` `owner` | the operations |
+//! | `utilization` [`check`] | how full the pools are, and whether all is consistent |
 
 mod address;
 pub mod affinity;

@@ -538,4 +538,6 @@ fn has_cooled_down(record: &AttributeRecord, now: OffsetDateTime, cooldown_secon
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -223,6 +223,61 @@ rows! {
         assert!(cluster.blocks().await.is_empty(), "an ownerless block goes with its last address");
     }
 
+    async fn w1_to_w10_what_an_interrupted_upstream_left_is_repaired(cluster) {
+        cluster.nodes(&["host-a", "host-b"]).await;
+        cluster.pool(pool("pool1", "10.0.0.0/26")).await;
+        let (cidr, a) = (net("10.0.0.0/26"), AffinityOwner::host("host-a"));
+        let now = time::OffsetDateTime::now_utc();
+        let block = |owner: Option<&AffinityOwner>| Block::new(cidr, owner, None, now);
+        for (window, state, left) in [
+            ("W1", AffinityState::Pending, None),
+            ("W2", AffinityState::Pending, Some(block(Some(&a)))),
+            ("W8", AffinityState::PendingDeletion, Some(block(Some(&a)))),
+            ("W9", AffinityState::PendingDeletion, None),
+            ("W10", AffinityState::PendingDeletion, Some(block(None))),
+            ("I4", AffinityState::Confirmed, None),
+        ] {
+            for requested in [false, true] {
+                cluster.put(Key::Affinity(a.clone(), cidr), affinity(state.clone())).await;
+                if let Some(block) = &left {
+                    cluster.put(Key::Block(cidr), block.encode()).await;
+                }
+                if requested {
+                    cluster.assign_ip("10.0.0.7", "host-a", Some("h")).await.expect(window);
+                } else {
+                    cluster.assign("host-a", "h").await.expect(window);
+                }
+                let found = cluster.block("10.0.0.0/26").await.expect(window);
+                let ownerless = requested && window == "W10";
+                assert_eq!(found.is_owned_by(&a), !ownerless, "{window}");
+                if !ownerless {
+                    cluster.consistent().await;
+                }
+                assert_eq!(cluster.release("h").await.len(), 1);
+                cluster.allocator().remove_host(&a, soon()).await.expect(window);
+                assert!(cluster.blocks().await.is_empty() && cluster.all_affinities().await.is_empty());
+            }
+        }
+    }
+
+    async fn services_of_type_load_balancer_have_an_owner_of_their_own(cluster) {
+        // No node is read for it, and a node's labels never take its block away.
+        use libcalico::ipam::{AutoAssign, IntendedUse};
+        cluster.pool(pool("lb", "10.0.0.0/26").uses(&["LoadBalancer"])).await;
+        let owner = AffinityOwner { kind: AffinityType::Virtual, name: "load-balancer".into() };
+        let request = AutoAssign {
+            handle: Some("lb-1".into()),
+            intended_use: IntendedUse::LoadBalancer,
+            ..AutoAssign::new("load-balancer")
+        };
+        cluster.auto(&request).await.expect("assigned");
+        assert_eq!(cluster.affinities(&owner).await.len(), 1);
+        assert_eq!(cluster.blocks().await[0].affinity.as_deref(), Some("virtual:load-balancer"));
+        cluster.pool(pool("lb", "10.0.0.0/26").uses(&["LoadBalancer"]).node_selector("!all()")).await;
+        cluster.release("lb-1").await;
+        assert_eq!(cluster.affinities(&owner).await.len(), 1);
+    }
+
     async fn an_affinity_without_block_is_released(cluster) {
         // Weak point 9: upstream answers that there is no such block, and the affinity stays.
         cluster.pool(pool("pool1", "10.0.0.0/26")).await;
