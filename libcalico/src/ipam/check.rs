@@ -298,3 +298,6 @@ fn endpoint_addresses(value: &[u8]) -> Vec<IpAddr> {
     let texts = resource.and_then(|resource| resource.spec.networks).unwrap_or_default();
     texts.iter().filter_map(|text| parse_network(text)).map(|net| net.addr()).collect()
 }
+
+#[cfg(test)]
+mod tests;

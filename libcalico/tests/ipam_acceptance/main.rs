@@ -6,6 +6,7 @@ mod cluster;
 mod costs;
 #[path = "../support/etcd.rs"]
 mod etcd_server;
+mod performance;
 mod pools;
 mod releases;
 mod tables;

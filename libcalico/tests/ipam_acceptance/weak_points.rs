@@ -81,6 +81,25 @@ rows! { only on memory:
         assert!(cluster.affinities(&AffinityOwner::host("host-a")).await.is_empty());
     }
 
+    async fn race9_an_address_that_is_taken_meanwhile_keeps_its_block(cluster) {
+        small(cluster).await;
+        let owner = AffinityOwner::host("host-a");
+        cluster.allocator().claim_affinity(net("10.0.0.0/30"), &owner, soon()).await.expect("claimed");
+        cluster.before_commit(|store| {
+            let path = block_path("10.0.0.0/30");
+            let mut block = Block::decode(&store.dump()[&path]).expect("a block");
+            block.assign(ip("10.0.0.1"), None, &Default::default()).expect("free");
+            block.sequence_number += 1;
+            store.put_raw(&path, &block.encode());
+        });
+        let allocator = cluster.allocator();
+        allocator.release_affinity(net("10.0.0.0/24"), &owner, false, soon()).await.expect("given up");
+        let block = cluster.block("10.0.0.0/30").await.expect("it stays");
+        assert_eq!((block.affinity.as_deref(), block.allocated().count()), (None, 1));
+        cluster.release_ip(ip("10.0.0.1")).await;
+        assert!(cluster.blocks().await.is_empty());
+    }
+
     async fn weak4_lost_races_are_paused_after_and_end_with_the_deadline(cluster) {
         small(cluster).await;
         cluster.assign_ip("10.0.0.1", "host-a", Some("other")).await.expect("assigned");
