@@ -140,7 +140,9 @@ impl<'a> AutoAssignOperation<'a> {
         if wanted == 0 {
             return Ok(plan);
         }
-        plan.choice = facts.choose_pools(family)?;
+        // What the handle has already it keeps, whether its pools still fit or not.
+        let chosen = facts.choose_pools(family);
+        plan.choice = chosen.as_ref().cloned().unwrap_or_default();
         let mut search = Search::new(family, facts, &plan.choice, stage);
         if done.addresses.is_empty() {
             let found = search.existing(wanted)?;
@@ -153,7 +155,13 @@ impl<'a> AutoAssignOperation<'a> {
                 plan.needs = search.needs;
                 return Ok(plan);
             }
+            if wanted == 0 && chosen.is_err() {
+                return Ok(plan);
+            }
+        } else if let Some(max) = self.request.max_per_handle {
+            wanted = wanted.min((max as usize).saturating_sub(done.addresses.len()));
         }
+        chosen?;
         let end = search.run(wanted)?;
         plan.needs = search.needs;
         plan.result.addresses.extend(search.taken);

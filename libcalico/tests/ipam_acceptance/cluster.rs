@@ -259,7 +259,9 @@ impl Cluster {
     }
 
     pub async fn block(&self, cidr: &str) -> Option<Block> {
-        self.blocks().await.into_iter().find(|block| block.cidr == net(cidr))
+        let query = [Query::Key(Key::Block(net(cidr)))];
+        let found = self.store.read(&query, soon()).await.expect("it reads").results.remove(0);
+        found.first().map(|found| Block::decode(&found.value).expect("a block"))
     }
 
     /// The blocks that an owner has an affinity for.

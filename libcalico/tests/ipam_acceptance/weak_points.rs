@@ -358,6 +358,40 @@ rows! { only on memory:
         cluster.delete(Key::Block(first)).await;
     }
 
+    async fn a_damaged_block_does_not_keep_the_others_from_their_release(cluster) {
+        small(cluster).await;
+        let request = AutoAssign { handle: Some("h".into()), ..wanted("host-a", 6, 0) };
+        cluster.auto(&request).await.expect("assigned");
+        let blocks = cluster.blocks().await;
+        let path = block_path(&blocks[0].cidr.to_string());
+        let sound = cluster.watched().store.dump()[&path].clone();
+        cluster.watched().store.put_raw(&path, b"{\"cidr\":");
+        cluster.put(endpoint("w"), b"x".to_vec()).await;
+        let found = cluster.store.read(&[Query::Key(endpoint("w"))], soon()).await.expect("it reads");
+        let extra = vec![Change::delete(endpoint("w"), found.results[0][0].revision)];
+        let handles = ["h".to_owned()];
+        let result = cluster.allocator().release_by_handle(&handles, None, extra, soon()).await;
+        assert_eq!(result.expect_err("damaged").kind(), IpamErrorKind::Internal);
+        let counted = handle(cluster, "h").await.expect("for the damaged block").block;
+        let names: Vec<String> = counted.into_keys().collect();
+        assert_eq!(names, [blocks[0].cidr.to_string()]);
+        assert!(cluster.block(&blocks[1].cidr.to_string()).await.is_none_or(|block| block.is_empty()));
+        cluster.watched().store.put_raw(&path, &sound);
+        assert!(!cluster.release("h").await.is_empty());
+        assert!(cluster.handles().await.is_empty());
+    }
+
+    async fn a_repeated_add_keeps_its_address_when_its_pool_is_gone(cluster) {
+        small(cluster).await;
+        let request = AutoAssign { handle: Some("h".into()), reuse: true, ..AutoAssign::new("host-a") };
+        let first = cluster.auto(&request).await.expect("assigned");
+        cluster.pool(pool("pool1", "10.0.0.0/24").block_size(30).disabled()).await;
+        let again = cluster.auto(&request).await.expect("the same");
+        assert_eq!(again.v4.addresses[0].address, first.v4.addresses[0].address);
+        let other = AutoAssign { handle: Some("i".into()), ..request };
+        assert!(cluster.auto(&other).await.is_err());
+    }
+
     async fn a_pool_that_is_disabled_meanwhile_gives_no_new_block(cluster) {
         small(cluster).await;
         cluster.before_commit(|store| {

@@ -24,12 +24,24 @@ pub(crate) struct ReleaseByHandle<'a> {
     /// What the commit of the last step releases, and whether it is the last one.
     next: Option<(Vec<IpAddr>, bool)>,
     finished: bool,
+    /// What couldn't be released: the handle keeps counting it.
+    error: Option<IpamError>,
+}
+
+/// What is decided for one commit.
+struct Plan<'p> {
+    pools: &'p [Pool],
+    cooldown: i64,
+    needs: BTreeSet<Key>,
+    released: Vec<IpAddr>,
+    error: Option<IpamError>,
 }
 
 impl<'a> ReleaseByHandle<'a> {
     pub(crate) fn new(handles: &'a [String], extra: Vec<Change>) -> ReleaseByHandle<'a> {
         let released = Vec::new();
-        ReleaseByHandle { handles, likely: &[], extra, released, next: None, finished: false }
+        let (likely, next) = (&[][..], None);
+        ReleaseByHandle { handles, likely, extra, released, next, finished: false, error: None }
     }
 
     /// The same, with addresses that the handles probably have: their blocks are read at once.
@@ -37,15 +49,18 @@ impl<'a> ReleaseByHandle<'a> {
         ReleaseByHandle { likely, ..self }
     }
 
-    /// Plans the release of one handle. Answers whether all of it fits.
-    fn release(
-        id: &str,
-        stage: &mut Stage<'_>,
-        pools: &[Pool],
-        needs: &mut BTreeSet<Key>,
-        released: &mut Vec<IpAddr>,
-        cooldown: i64,
-    ) -> Result<bool, IpamError> {
+    fn answer(&mut self) -> Result<Step<Vec<IpAddr>>, IpamError> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => Ok(Step::Done(std::mem::take(&mut self.released))),
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// Plans the release of one handle. Answers whether all of it fits. A block that can't be read
+    /// doesn't keep the others.
+    fn release(&mut self, id: &str, stage: &mut Stage<'_>) -> Result<bool, IpamError> {
         let now = stage.env.now;
         let blocks: Vec<IpNet> = match stage.view.handle(id) {
             Fact::Present(_, handle) => handle.blocks().collect(),
@@ -55,28 +70,31 @@ impl<'a> ReleaseByHandle<'a> {
             }
             Fact::Unknown | Fact::Absent => return Ok(true),
         };
-        for cidr in blocks.iter().copied() {
+        for cidr in blocks {
             if matches!(stage.view.block(cidr), Fact::Unknown) {
-                needs.insert(Key::Block(cidr));
+                self.needs.insert(Key::Block(cidr));
                 continue;
             }
             if !stage.has_room() {
                 return Ok(false);
             }
-            match stage.sound_block(cidr)? {
-                Fact::Present(_, staged) => {
+            match stage.sound_block(cidr) {
+                Ok(Fact::Present(_, staged)) => {
                     // The block is written even when the handle has nothing in it: an upstream
                     // process that counted an address there and is about to write it has to look
                     // again, and doesn't find the count that goes now.
-                    let ips = staged.block.release_by_handle(id, None, now, cooldown);
+                    let ips = staged.block.release_by_handle(id, None, now, self.cooldown);
                     staged.touch();
-                    released.extend(&ips);
                     stage.handle(id)?.subtract(cidr, ips.len(), 0);
-                    dispose(stage, pools, cidr, needs);
+                    self.released.extend(ips);
+                    dispose(stage, self.pools, cidr, &mut self.needs);
                 }
-                _ => {
+                Ok(_) => {
                     stage.check_absent(cidr);
                     stage.handle(id)?.subtract(cidr, 0, 0);
+                }
+                Err(error) => {
+                    self.error.get_or_insert(error);
                 }
             }
         }
@@ -101,31 +119,31 @@ impl Operation for ReleaseByHandle<'_> {
 
     fn step(&mut self, view: &View, env: Env) -> Result<Step<Vec<IpAddr>>, IpamError> {
         if self.finished {
-            return Ok(Step::Done(std::mem::take(&mut self.released)));
+            return self.answer();
         }
         let cooldown = view.config()?.ip_cooldown_seconds;
         let pools = view.pools();
         let mut stage = Stage::new(view, env, cooldown);
-        let (mut needs, mut released, mut last) = (BTreeSet::new(), Vec::new(), true);
+        let (needs, released) = (BTreeSet::new(), Vec::new());
+        let mut plan = Plan { pools: &pools, cooldown, needs, released, error: None };
+        let mut last = true;
         let unique: BTreeSet<&String> = self.handles.iter().collect();
         for id in unique {
-            last =
-                last && Self::release(id, &mut stage, &pools, &mut needs, &mut released, cooldown)?;
+            last = last && plan.release(id, &mut stage)?;
         }
-        if !needs.is_empty() {
-            return Ok(Step::Read(needs.into_iter().map(Query::Key).collect()));
+        if !plan.needs.is_empty() {
+            return Ok(Step::Read(plan.needs.into_iter().map(Query::Key).collect()));
         }
-        let idle = stage.is_idle();
+        self.error = plan.error;
         let mut changes = stage.into_changes(Order::Give);
         let own = changes.len();
         if last {
             changes.extend(self.extra.iter().cloned());
         }
-        if idle && changes.len() == own {
-            self.released.extend(released);
-            return Ok(Step::Done(std::mem::take(&mut self.released)));
+        if changes.is_empty() {
+            return self.answer();
         }
-        self.next = Some((released, last));
+        self.next = Some((plan.released, last));
         Ok(Step::Commit { changes, own })
     }
 
