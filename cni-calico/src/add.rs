@@ -74,8 +74,10 @@ pub async fn add(conf: Conf, request: &Request) -> Result<AddResult, Error> {
         now,
     };
     let outcome = tokio::select! {
-        outcome = work.attach(&source, Shape { mtu, device }) => outcome,
+        // Signals are watched before anything is begun.
+        biased;
         error = run::interrupted(run::ADD_LIMIT) => Err(error),
+        outcome = work.attach(&source, Shape { mtu, device }) => outcome,
     };
     match outcome {
         Ok(attached) => {

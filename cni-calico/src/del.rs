@@ -30,8 +30,9 @@ const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
 /// Takes the attachment back.
 pub async fn del(conf: Conf, request: &Request) -> Result<(), Error> {
     tokio::select! {
-        outcome = detach(&conf, request) => outcome,
+        biased;
         error = run::interrupted(run::ADD_LIMIT) => Err(error),
+        outcome = detach(&conf, request) => outcome,
     }
 }
 

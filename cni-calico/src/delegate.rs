@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cni::delegate::Stop;
 use cni::{AddResult, Error, Request, code};
 use cni_ipam::run;
 
@@ -12,6 +13,8 @@ pub struct Delegate {
     name: String,
     program: Arc<cni::delegate::Delegate>,
     request: Arc<Request>,
+    /// Ends its ADD.
+    stop: Stop,
 }
 
 impl Delegate {
@@ -23,6 +26,7 @@ impl Delegate {
             name,
             program: Arc::new(cni::delegate::Delegate::new(path)),
             request: Arc::new(request.clone()),
+            stop: Stop::default(),
         })
     }
 
@@ -33,16 +37,24 @@ impl Delegate {
 
     /// Its ADD.
     pub async fn add(&self) -> Result<AddResult, Error> {
+        let stop = self.stop.clone();
         self.call(|program, request| {
+            let program = program.clone().stop(stop);
             program.add(request, &request.config.bytes, run::deadline(run::ADD_LIMIT))
         })
         .await
     }
 
-    /// Its DEL, which also takes back a failed ADD.
+    /// Takes an ADD back that failed, or that nobody waits for any more.
+    pub async fn undo(&self) -> Result<(), Error> {
+        self.stop.stop();
+        self.del().await
+    }
+
+    /// Its DEL.
     pub async fn del(&self) -> Result<(), Error> {
         self.call(|program, request| {
-            program.del(request, &request.config.bytes, run::deadline(run::ADD_LIMIT))
+            program.del(request, &request.config.bytes, run::deadline(run::DEL_LIMIT))
         })
         .await
     }
@@ -57,18 +69,33 @@ impl Delegate {
 
     /// Its GC.
     pub async fn gc(&self) -> Result<(), Error> {
-        self.call(|program, request| {
+        let outcome = self.call(|program, request| {
             program.gc(request, &request.config.bytes, run::deadline(run::ADD_LIMIT))
-        })
-        .await
+        });
+        self.unless_unknown("GC", outcome.await)
     }
 
     /// Its STATUS.
     pub async fn status(&self) -> Result<(), Error> {
-        self.call(|program, request| {
+        let outcome = self.call(|program, request| {
             program.status(request, &request.config.bytes, run::deadline(run::STATUS_LIMIT))
-        })
-        .await
+        });
+        self.unless_unknown("STATUS", outcome.await)
+    }
+
+    /// A plugin from before 1.1.0 knows neither GC nor STATUS: then there is nothing that it could
+    /// do or say.
+    fn unless_unknown(&self, verb: &str, outcome: Result<(), Error>) -> Result<(), Error> {
+        match outcome {
+            Err(error)
+                if [code::INVALID_ENVIRONMENT, code::INCOMPATIBLE_VERSION]
+                    .contains(&error.code) =>
+            {
+                tracing::warn!("{} does not know {verb}: {error}", self.name);
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Runs the program on a thread of its own, since it is waited for.

@@ -106,7 +106,7 @@ impl<'a> Ladder<'a> {
             self.owe(&error);
         }
         if let Some(delegate) = rungs.delegate
-            && let Err(error) = delegate.del().await
+            && let Err(error) = delegate.undo().await
         {
             tracing::error!("undoing {}: {error}", delegate.name());
         }

@@ -1,7 +1,7 @@
 //! STATUS and the self-test `-t`: could an ADD be served now (`reference/cni-plugin.md` section
 //! 5.10)?
 
-use cni::{Error, Request, code};
+use cni::{Error, Request};
 use cni_ipam::conf::NetConf;
 use cni_ipam::{datastore, node, status as ipam_status};
 
@@ -22,11 +22,7 @@ async fn ready(conf: &Conf, request: &Request) -> Result<(), Error> {
     if conf.shared.ipam.kind == OWN_IPAM {
         return Ok(());
     }
-    match Delegate::find(request)?.status().await {
-        // A plugin from before 1.1.0 knows no STATUS: that says nothing.
-        Err(error) if error.code == code::INVALID_ENVIRONMENT => Ok(()),
-        outcome => outcome,
-    }
+    Delegate::find(request)?.status().await
 }
 
 /// The self-test: is the datastore that the configuration names there and ready?

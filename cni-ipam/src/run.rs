@@ -8,6 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How long a verb may take in all; what is begun is undone when the time is over.
 pub const ADD_LIMIT: Duration = Duration::from_secs(60);
+/// How long another IPAM plugin's DEL may take, which is also what takes a failed ADD back.
+pub const DEL_LIMIT: Duration = Duration::from_secs(20);
 /// How long a verb may wait for the datastore. A runtime tries ADD again by itself.
 pub const STORE_LIMIT: Duration = Duration::from_secs(10);
 /// How long DEL waits for the datastore: a pod mustn't be stuck because a server is gone.

@@ -13,11 +13,14 @@ use std::{
 
 use crate::{AddResult, Args, Command, Error, Request, code, environment, error};
 
+pub use process::Stop;
+
 /// Another plugin's program, and what its environment has that ours has not.
 #[derive(Clone, Debug)]
 pub struct Delegate {
     program: PathBuf,
     args: Option<Args>,
+    stop: Stop,
 }
 
 /// Looks for a plugin's program: the first regular file of that name in the folders of `CNI_PATH`.
@@ -42,7 +45,13 @@ pub fn find(plugin_type: &str, path: &[PathBuf]) -> Result<PathBuf, Error> {
 impl Delegate {
     /// A delegate that runs a program, which [`find`] found.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Delegate { program: program.into(), args: None }
+        Delegate { program: program.into(), args: None, stop: Stop::default() }
+    }
+
+    /// Lets another thread end the call.
+    pub fn stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
     }
 
     /// Gives the delegate other `CNI_ARGS` than the request's. Either way it is told to ignore
@@ -105,13 +114,16 @@ impl Delegate {
         deadline: Instant,
     ) -> Result<process::Output, Error> {
         let program = self.command(command, request);
-        let output = process::run(program, stdin.to_vec(), deadline).map_err(|failure| {
-            let code = match failure {
-                process::Failure::Deadline { .. } => code::TRY_AGAIN_LATER,
-                process::Failure::Start(_) => code::DELEGATION,
-            };
-            Error::new(code, format!("{command} of {}: {failure}", self.program.display()))
-        })?;
+        let output =
+            process::run(program, stdin.to_vec(), deadline, &self.stop).map_err(|failure| {
+                let code = match failure {
+                    process::Failure::Deadline { .. } | process::Failure::Stopped => {
+                        code::TRY_AGAIN_LATER
+                    }
+                    process::Failure::Start(_) => code::DELEGATION,
+                };
+                Error::new(code, format!("{command} of {}: {failure}", self.program.display()))
+            })?;
         if let Some(error) = Error::from_json(&output.stdout) {
             return Err(error);
         }

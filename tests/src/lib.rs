@@ -30,6 +30,7 @@ pub mod objects;
 mod plugin;
 mod pod;
 mod podman;
+mod proxy;
 mod scene;
 mod store;
 
@@ -44,8 +45,9 @@ pub use host::{Host, command};
 pub use kernel::Kernel;
 pub use leak::Before;
 pub use network::{Backend, Network, addresses, play};
-pub use plugin::{Answer, Call};
+pub use plugin::{Answer, Call, Running};
 pub use pod::Pod;
 pub use podman::Podman;
+pub use proxy::Proxy;
 pub use scene::{Scene, scene};
 pub use store::{Dump, Stores};

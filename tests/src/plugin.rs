@@ -1,13 +1,17 @@
 //! Calling a plugin as a runtime does: environment and standard input in, one document out.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::command::kill_after;
@@ -174,6 +178,17 @@ impl Call {
         Ok(kill_after(&mut child, pause)?.1)
     }
 
+    /// Starts the plugin and lets it run.
+    pub fn start(&self) -> Result<Running> {
+        let mut command = self.command();
+        let out = tempfile::tempfile()?;
+        command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(Stdio::null());
+        let mut child = self.host.within(|| command.spawn())?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        stdin.write_all(&self.stdin)?;
+        Ok(Running { child, out, limit: self.limit, started: Instant::now() })
+    }
+
     fn command(&self) -> std::process::Command {
         let mut command = host::command(&self.program);
         command.args(&self.args).env_clear();
@@ -185,6 +200,49 @@ impl Call {
         let env: Vec<_> =
             self.env.iter().map(|(name, value)| format!("{name}={}", value.display())).collect();
         format!("{} {}", env.join(" "), self.program)
+    }
+}
+
+/// A plugin that is running.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    out: File,
+    limit: Duration,
+    started: Instant,
+}
+
+impl Running {
+    /// Waits until one of its threads has this name.
+    pub fn until_thread(&self, name: &str) -> Result<()> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let end = Instant::now() + self.limit;
+        while Instant::now() < end {
+            for task in fs::read_dir(&tasks)? {
+                let comm = fs::read_to_string(task?.path().join("comm")).unwrap_or_default();
+                if comm.trim() == name {
+                    return Ok(());
+                }
+            }
+            thread::yield_now();
+        }
+        bail!("no thread {name} in {tasks}")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+    }
+
+    /// Waits for its end; a signal that ended it makes an exit status of none.
+    pub fn answer(mut self) -> Result<Answer> {
+        let (status, over) = kill_after(&mut self.child, self.limit)?;
+        ensure!(!over, "the plugin did not end within {:?}", self.limit);
+        let mut stdout = String::new();
+        self.out.seek(SeekFrom::Start(0))?;
+        self.out.read_to_string(&mut stdout)?;
+        let elapsed = self.started.elapsed();
+        Ok(Answer { exit: status.code(), stdout, stderr: String::new(), elapsed })
     }
 }
 

@@ -6,12 +6,14 @@ use std::{
     io::{self, Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError, SyncSender},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
+    sys::signal::{Signal, kill},
     sys::wait::{Id, WaitPidFlag, waitid},
     unistd::Pid,
 };
@@ -46,6 +48,52 @@ pub(super) enum Failure {
     Start(io::Error),
     #[error("no answer after {} ms, killed", .after.as_millis())]
     Deadline { after: Duration },
+    #[error("stopped before it was started")]
+    Stopped,
+}
+
+/// Ends a call from another thread: the program is killed, or not even started. For good.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<Mutex<Running>>);
+
+#[derive(Debug, Default)]
+struct Running {
+    stopped: bool,
+    /// The child, while nobody has reaped it, so that the number is still its own.
+    child: Option<Pid>,
+}
+
+impl Stop {
+    /// Kills the program.
+    pub fn stop(&self) {
+        let mut running = self.running();
+        running.stopped = true;
+        if let Some(child) = running.child {
+            let _ = kill(child, Signal::SIGKILL);
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a child, unless it is too late.
+    fn start(&self, start: impl FnOnce() -> Result<Child, Failure>) -> Result<Child, Failure> {
+        let mut running = self.running();
+        if running.stopped {
+            return Err(Failure::Stopped);
+        }
+        let child = start()?;
+        running.child = Some(Pid::from_raw(child.id().cast_signed()));
+        Ok(child)
+    }
+
+    /// Reaps the child.
+    fn reap(&self, child: &mut Child) -> Option<ExitStatus> {
+        let mut running = self.running();
+        running.child = None;
+        child.wait().ok()
+    }
 }
 
 enum Event {
@@ -59,11 +107,12 @@ pub(super) fn run(
     mut command: Command,
     stdin: Vec<u8>,
     deadline: Instant,
+    stop: &Stop,
 ) -> Result<Output, Failure> {
     let started = Instant::now();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[expect(clippy::disallowed_methods, reason = "the end of a write to a program wakes nobody")]
-    let mut child = start(&mut command, deadline, thread::sleep)?;
+    let mut child = stop.start(|| start(&mut command, deadline, thread::sleep))?;
 
     let (sender, events) = mpsc::sync_channel(16);
     if let Some(mut pipe) = child.stdin.take() {
@@ -102,12 +151,12 @@ pub(super) fn run(
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) if ended => break,
             Err(RecvTimeoutError::Timeout) => {
-                kill(&mut child, &events);
+                end(&mut child, &events, stop);
                 return Err(Failure::Deadline { after: started.elapsed() });
             }
         }
     }
-    Ok(Output { status: child.wait().ok(), stdout, stderr })
+    Ok(Output { status: stop.reap(&mut child), stdout, stderr })
 }
 
 /// Starts the command; while its program is being written, after a pause and up to the deadline,
@@ -167,12 +216,12 @@ fn announce_end(child: &Child, to: SyncSender<Event>) {
 }
 
 /// Kills the child and reaps it, unless it is stuck in the kernel.
-fn kill(child: &mut Child, events: &mpsc::Receiver<Event>) {
+fn end(child: &mut Child, events: &mpsc::Receiver<Event>, stop: &Stop) {
     let _ = child.kill();
     let limit = Instant::now() + GRACE;
     while let Ok(event) = events.recv_timeout(limit.saturating_duration_since(Instant::now())) {
         if matches!(event, Event::Ended) {
-            let _ = child.wait();
+            stop.reap(child);
             return;
         }
     }
