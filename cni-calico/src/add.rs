@@ -31,7 +31,7 @@ use crate::delegate::Delegate;
 use crate::endpoint::{self, Found};
 use crate::host_link::Owner;
 use crate::ladder::Ladder;
-use crate::owed;
+use crate::{owed, readiness};
 
 /// How often a change that somebody else forestalled is tried again.
 const ATTEMPTS: u32 = 6;
@@ -131,6 +131,7 @@ struct Known {
 impl Add<'_> {
     async fn attach(&self, source: &Source, shape: Shape) -> Result<Attached, Error> {
         let shared = &self.attachment.conf.shared;
+        readiness::wait(&self.attachment.conf.gates()?).await?;
         let mut lock = match source {
             Source::Own(_) => lock::acquire(&shared.ipam_lock_file).await,
             Source::Delegate(_) => None,

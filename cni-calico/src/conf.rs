@@ -9,6 +9,8 @@ use cni::code;
 use cni_ipam::conf::NetConf;
 use serde::Deserialize;
 
+use crate::readiness::Gate;
+
 const MTU_FILE: &str = "/var/lib/calico/mtu";
 
 /// The plugin's whole configuration.
@@ -108,13 +110,25 @@ impl Conf {
                 ),
             ));
         }
-        if !conf.own.readiness_gates.is_empty() {
-            return Err(cni::Error::new(
-                code::UNSUPPORTED_FIELD,
-                "readiness_gates are not supported yet: leave the field out",
-            ));
-        }
+        conf.gates()?;
         Ok(conf)
+    }
+
+    /// Reads what a removal needs. What only ADD looks at may be wrong: then there was no ADD, and
+    /// a runtime that calls DEL all the same must be able to finish.
+    pub fn for_removal(config: &cni::NetworkConfig) -> Result<Conf, cni::Error> {
+        #[derive(Deserialize)]
+        struct Removal {
+            #[serde(rename = "args", default)]
+            args: serde_json::Value,
+        }
+        let Removal { args } = config.parse()?;
+        Ok(Conf { shared: NetConf::parse(config)?, own: Own { args, ..Own::default() } })
+    }
+
+    /// What must answer before a container is attached.
+    pub fn gates(&self) -> Result<Vec<Gate>, cni::Error> {
+        self.own.readiness_gates.iter().map(|url| Gate::parse(url)).collect()
     }
 
     /// The kind of pair that is asked for.

@@ -14,6 +14,7 @@ mod labels;
 mod ladder;
 mod owed;
 mod plugin;
+mod readiness;
 mod release;
 mod status;
 

@@ -24,7 +24,7 @@ impl Plugin for Calico {
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
-        let conf = start(request)?;
+        let conf = begin(Conf::for_removal(&request.config)?);
         logged("DEL", request, run::block_on(del::del(conf, request)))
     }
 
@@ -34,7 +34,7 @@ impl Plugin for Calico {
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
-        let conf = start(request)?;
+        let conf = begin(Conf::for_removal(&request.config)?);
         logged("GC", request, run::block_on(gc::gc(conf, request)))
     }
 
@@ -45,9 +45,12 @@ impl Plugin for Calico {
 }
 
 fn start(request: &Request) -> Result<Conf, Error> {
-    let conf = Conf::parse(&request.config)?;
+    Conf::parse(&request.config).map(begin)
+}
+
+fn begin(conf: Conf) -> Conf {
     log::start(&conf.shared, "cni-plugin");
-    Ok(conf)
+    conf
 }
 
 /// `-t`: tests the datastore of the configuration on standard input.

@@ -8,6 +8,7 @@ use cni_ipam::{datastore, node, status as ipam_status};
 use crate::attachment::OWN_IPAM;
 use crate::conf::Conf;
 use crate::delegate::Delegate;
+use crate::readiness;
 
 /// Fails with code 50, saying why, if no ADD could be served.
 pub async fn status(conf: Conf, request: &Request) -> Result<(), Error> {
@@ -19,6 +20,7 @@ async fn ready(conf: &Conf, request: &Request) -> Result<(), Error> {
     let node = node::name(&conf.shared)?;
     let datastore = datastore::open(&conf.shared, &node)?;
     ipam_status::ready(&conf.shared, &datastore, &node).await?;
+    readiness::probe(&conf.gates()?).await?;
     if conf.shared.ipam.kind == OWN_IPAM {
         return Ok(());
     }

@@ -64,7 +64,7 @@ impl Network {
 impl Host {
     /// Puts an executable file where the plugins are, over one of that name that a test has put
     /// there.
-    pub fn install(&self, name: &str, script: &str) -> Result<()> {
+    pub fn install(&self, name: &str, script: impl AsRef<[u8]>) -> Result<()> {
         let inside = format!("/opt/cni/bin/{name}");
         self.write(&inside, script)?;
         fs::set_permissions(self.path(&inside), Permissions::from_mode(0o755))?;

@@ -195,7 +195,7 @@ fn recorder(network: &mut Network, add: &str) -> Result<()> {
         "#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >> /run/verbs\n\
          test $CNI_COMMAND = ADD || exit 0\n{add}\n"
     );
-    network.host().install("recorder", &script)
+    network.host().install("recorder", script)
 }
 
 fn verbs(network: &Network) -> Result<String> {

@@ -174,7 +174,7 @@ fn another_ipam_plugin_is_asked() {
         refused(&network, "recorder", recorder)?;
         let say = |text: &str, exit: u8| {
             let script = format!("#!/bin/sh\ncat >/dev/null\necho '{text}'\nexit {exit}\n");
-            network.host().install("recorder", &script)
+            network.host().install("recorder", script)
         };
         say("", 0)?;
         status(&network, recorder)?.done()?;
