@@ -91,6 +91,7 @@ pub async fn add(conf: Conf, request: &Request) -> Result<AddResult, Error> {
 }
 
 /// Where addresses come from.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Source {
     /// From our own IPAM, in this process.
     Own(Addresses),

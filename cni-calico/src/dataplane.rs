@@ -6,13 +6,14 @@
 //! end bears an alias that names its attachment: what DEL and GC may remove is decided by it.
 
 mod host_route;
+mod settings;
 pub mod verify;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni::code;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use netutils::sysctl::{self, Setting};
+use netutils::sysctl;
 use netutils::{
     Cause, CreatedPair, Device, DuplicateDetection, End, Family, Link, Mac, Netlink, NetlinkError,
     Netns, NetnsError, Pair, Removal, Route, Scope, Side,
@@ -121,13 +122,13 @@ impl Sockets {
     ) -> Result<(), cni::Error> {
         let v4 = addresses.iter().any(IpAddr::is_ipv4);
         let v6 = addresses.iter().any(IpAddr::is_ipv6);
-        let container_settings = container_settings(ifname, v4, v6, forwarding);
+        let container_settings = settings::of_container(ifname, v4, v6, forwarding);
         let warnings = self
             .netns
             .run(|| sysctl::write_all(&container_settings))
             .map_err(|error| netns_fault(&error))?
             .map_err(sysctl_fault)?;
-        let host_settings = host_settings(&pair.host.name, v4, v6);
+        let host_settings = settings::of_host(&pair.host.name, v4, v6);
         for warning in
             warnings.into_iter().chain(sysctl::write_all(&host_settings).map_err(sysctl_fault)?)
         {
@@ -289,52 +290,6 @@ fn route_v6(index: u32) -> Route {
     Route { oif: Some(index), gateway: Some(gateway_v6().into()), ..Route::to(default.into()) }
 }
 
-/// The settings of the host's end, in their order.
-fn host_settings(name: &str, v4: bool, v6: bool) -> Vec<Setting> {
-    let mut settings = Vec::with_capacity(11);
-    if v4 {
-        settings.extend([
-            Setting::required(sysctl::ipv4_conf(name, "route_localnet"), "1"),
-            Setting::optional(sysctl::ipv4_neigh(name, "proxy_delay"), "0"),
-            Setting::required(sysctl::ipv4_conf(name, "proxy_arp"), "1"),
-            Setting::required(sysctl::ipv4_conf(name, "forwarding"), "1"),
-            // A container sends from its own addresses only. Upstream leaves that to Felix.
-            Setting::required(sysctl::ipv4_conf(name, "rp_filter"), "1"),
-        ]);
-    }
-    if v6 {
-        settings.extend([
-            Setting::required(sysctl::ipv6_conf(name, "accept_dad"), "0"),
-            Setting::required(sysctl::ipv6_conf(name, "disable_ipv6"), "0"),
-            Setting::required(sysctl::ipv6_conf(name, "proxy_ndp"), "1"),
-            Setting::required(sysctl::ipv6_conf(name, "forwarding"), "1"),
-            // From Linux 6.17: this link's packets are forwarded even where the host as a whole
-            // does not. Older kernels need net.ipv6.conf.all.forwarding.
-            Setting::optional(sysctl::ipv6_conf(name, "force_forwarding"), "1"),
-        ]);
-    }
-    settings.push(Setting::optional(sysctl::ipv6_conf(name, "accept_ra"), "0"));
-    settings
-}
-
-/// The settings of the container, in their order; the first before its interface is up.
-fn container_settings(ifname: &str, v4: bool, v6: bool, forwarding: bool) -> Vec<Setting> {
-    let forwarding = if forwarding { "1" } else { "0" };
-    let mut settings = Vec::with_capacity(6);
-    if v6 {
-        settings.push(Setting::required(sysctl::ipv6_conf(ifname, "accept_dad"), "0"));
-        settings.extend(
-            ["all", "default", "lo"]
-                .map(|scope| Setting::required(sysctl::ipv6_conf(scope, "disable_ipv6"), "0")),
-        );
-        settings.push(Setting::required(sysctl::ipv6_conf("all", "forwarding"), forwarding));
-    }
-    if v4 {
-        settings.push(Setting::required("net/ipv4/ip_forward", forwarding));
-    }
-    settings
-}
-
 /// Whether a pair was not made because another container was quicker to take the host's name.
 pub fn is_host_name_taken(error: &NetlinkError) -> bool {
     matches!(error.cause, Cause::NameTaken { side: Side::Host, .. })
@@ -376,19 +331,5 @@ mod tests {
     #[test]
     fn the_gateway_of_ipv6_is_upstreams() {
         assert_eq!(gateway_v6().to_string(), "fe80::ecee:eeff:feee:eeee");
-    }
-
-    #[test]
-    fn settings_touch_only_the_families_in_use() {
-        let names = |settings: Vec<Setting>| -> Vec<String> {
-            settings.into_iter().map(|setting| setting.name).collect()
-        };
-        assert_eq!(names(container_settings("eth0", true, false, false)), ["net/ipv4/ip_forward"]);
-        let v6 = names(host_settings("cali1", false, true));
-        assert!(v6.iter().all(|name| name.starts_with("net/ipv6/")), "{v6:?}");
-        let v4 = host_settings("cali1", true, false);
-        assert!(v4.contains(&Setting::required("net/ipv4/conf/cali1/rp_filter", "1")));
-        let accept_dad = names(container_settings("eth0", true, true, true)).remove(0);
-        assert_eq!(accept_dad, "net/ipv6/conf/eth0/accept_dad");
     }
 }

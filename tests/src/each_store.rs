@@ -6,16 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::command::LIMIT;
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::network::Network;
 use crate::plugin::Call;
 use crate::pod::Pod;
 use crate::scene::scene;
 use crate::store::Stores;
 
-/// Where the local store is.
-const LOCAL: &str = "/var/lib/calico/calico.db";
 /// Where resources are.
 pub const RESOURCES: &str = "/calico/resources/v3/projectcalico.org";
 
@@ -73,32 +70,9 @@ impl Host {
 }
 
 impl Stores {
-    /// Writes a document over what is there.
-    pub fn put(&self, key: &str, value: &str) -> Result<()> {
-        let (quoted_key, text) = (quoted(key), quoted(value));
-        match self {
-            Stores::Etcd(etcd) => etcd.put(key, value),
-            Stores::Local(_) => self.sqlite(&format!(
-                "begin immediate; update meta set revision = revision + 1; \
-                 insert or replace into documents values ({quoted_key}, cast({text} as blob), \
-                 (select revision from meta)); \
-                 delete from removed where key = {quoted_key}; commit"
-            )),
-        }
-    }
-
     /// Deletes a document.
     pub fn delete(&self, key: &str) -> Result<()> {
-        let quoted = quoted(key);
-        match self {
-            Stores::Etcd(etcd) => etcd.delete_prefix(key),
-            Stores::Local(_) => self.sqlite(&format!(
-                "begin immediate; update meta set revision = revision + 1; \
-                 delete from documents where key = {quoted}; \
-                 insert or replace into removed values ({quoted}, (select revision from meta)); \
-                 commit"
-            )),
-        }
+        self.write(&[(key.to_owned(), None)])
     }
 
     /// Changes a document that is there.
@@ -117,18 +91,6 @@ impl Stores {
         ensure!(found.len() == 1, "endpoints named {suffix}: {found:#?}");
         Ok((found[0].0.to_owned(), found[0].1.clone()))
     }
-
-    fn sqlite(&self, sql: &str) -> Result<()> {
-        let mut command = host::command("sqlite3");
-        command.args([LOCAL, ".timeout 5000", sql]);
-        let output = self.host().output(command, b"", LIMIT)?;
-        ensure!(output.status.success(), "sqlite3 {sql}: {}", output.text());
-        Ok(())
-    }
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// A result without its routes, which a repeated ADD leaves out.

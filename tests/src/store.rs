@@ -54,14 +54,21 @@ impl Stores {
 
     /// Writes documents, and deletes those without a value, as an operator's tools would.
     pub fn write(&self, documents: &[(String, Option<Value>)]) -> Result<()> {
+        let text = |(key, value): &(String, Option<Value>)| {
+            (key.clone(), value.as_ref().map(Value::to_string))
+        };
+        let documents: Vec<_> = documents.iter().map(text).collect();
         match self {
-            Stores::Local(host) => write_local(host, documents),
-            Stores::Etcd(etcd) => {
-                let text = |(key, value): &(String, Option<Value>)| {
-                    (key.clone(), value.as_ref().map(Value::to_string))
-                };
-                etcd.write(&documents.iter().map(text).collect::<Vec<_>>())
-            }
+            Stores::Local(host) => write_local(host, &documents),
+            Stores::Etcd(etcd) => etcd.write(&documents),
+        }
+    }
+
+    /// Writes any text as a document, over what is there.
+    pub fn put(&self, key: &str, text: &str) -> Result<()> {
+        match self {
+            Stores::Local(host) => write_local(host, &[(key.to_owned(), Some(text.to_owned()))]),
+            Stores::Etcd(etcd) => etcd.put(key, text),
         }
     }
 
@@ -178,12 +185,12 @@ fn local(host: &Host) -> Result<Dump> {
         .map(Dump)
 }
 
-fn write_local(host: &Host, documents: &[(String, Option<Value>)]) -> Result<()> {
+fn write_local(host: &Host, documents: &[(String, Option<String>)]) -> Result<()> {
     let store = LocalStore::new(&host.path(LOCAL));
-    let change = |(key, value): &(String, Option<Value>)| {
+    let change = |(key, value): &(String, Option<String>)| {
         let key = Key::parse(key).with_context(|| format!("no key: {key}"))?;
         let action = match value {
-            Some(value) => Action::Put(value.to_string().into_bytes()),
+            Some(value) => Action::Put(value.clone().into_bytes()),
             None => Action::Delete,
         };
         Ok(Change { key, guard: Guard::Any, action })

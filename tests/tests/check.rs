@@ -123,7 +123,8 @@ fn each_damage_of_the_stored_part_is_named() {
             .pod(&pod)
             .config(&network.config()?)
             .done()?;
-        expect(&check, 110, "IPAM does not hold")
+        expect(&check, 110, "IPAM does not hold")?;
+        network.del(&pod, ID)
     });
 }
 

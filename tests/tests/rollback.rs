@@ -111,8 +111,6 @@ fn a_full_pool_leaves_nothing() {
         });
         pool["spec"]["blockSize"] = json!(30);
         network.store().put(&format!("{RESOURCES}/ippools/small"), &pool.to_string())?;
-        // What the set-up has left of the old pool would still be used.
-        network.store().delete("/calico/ipam/")?;
         let pods: Vec<_> = (0..5)
             .map(|number| network.host().pod(&format!("p{number}")))
             .collect::<Result<_>>()?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use futures::StreamExt;
+use nix::libc;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -45,10 +46,12 @@ impl Removal {
     pub async fn completed(self) -> Result<(), NetlinkError> {
         match self.outcome {
             Outcome::Known => Ok(()),
-            Outcome::Pending(outcome) => outcome
-                .await
-                .unwrap_or(Err(Cause::Closed))
-                .map_err(|cause| cannot_remove(self.index, cause)),
+            Outcome::Pending(outcome) => match outcome.await.unwrap_or(Err(Cause::Closed)) {
+                // It was announced, so somebody was quicker: the end of the namespace that the other
+                // end was in, for one.
+                Err(cause) if cause.errno() == Some(libc::ENODEV) => Ok(()),
+                outcome => outcome.map_err(|cause| cannot_remove(self.index, cause)),
+            },
         }
     }
 }

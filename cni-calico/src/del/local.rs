@@ -1,0 +1,108 @@
+//! The node's side of DEL: the links. A link goes if its mark names the attachment; without a mark
+//! it must be known otherwise to be the attachment's.
+
+use std::collections::BTreeSet;
+
+use cni::{Error, Request};
+use netutils::{Link, Netlink, Netns, Removal};
+
+use crate::dataplane;
+use crate::host_link::{HostLink, Owner};
+
+/// Who has a link that nobody marked, going by its name.
+#[derive(Clone, Copy)]
+pub(super) enum Claim<'a> {
+    /// This attachment: its endpoint names the link so.
+    Ours(&'a str),
+    /// The endpoint is another sandbox's of the same pod, or can't be known.
+    Another,
+    /// There is no endpoint.
+    Nobody,
+}
+
+/// The node's side.
+pub(super) struct Local<'a> {
+    pub(super) host_link: &'a HostLink,
+    pub(super) ifname: &'a str,
+}
+
+impl Local<'_> {
+    /// Removes the links that are marked as this attachment's. Needs nothing but the kernel.
+    pub(super) async fn remove_marked(
+        &self,
+        request: &Request,
+    ) -> Result<(Netlink, Vec<Removal>), Error> {
+        let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
+        let mut removals = Vec::new();
+        let mut links = self.host_link.find(&host, None).await?;
+        if let Some(inside) = inside(&host, request) {
+            dataplane::delete_rules(&inside.container, self.ifname).await;
+            links.extend(inside.peer(&host, self.ifname).await?);
+        }
+        let mut seen = BTreeSet::new();
+        for link in links {
+            if self.host_link.owner(&link) == Owner::Ours && seen.insert(link.index) {
+                removals.extend(dataplane::remove(&host, link.index).await?);
+            }
+        }
+        Ok((host, removals))
+    }
+
+    /// Removes links that nobody marked: of upstream's making, or of an ADD that was killed before
+    /// it marked its link. They must be known otherwise to be this attachment's.
+    pub(super) async fn remove_unmarked(
+        &self,
+        host: &Netlink,
+        request: &Request,
+        claim: Claim<'_>,
+    ) -> Result<Vec<Removal>, Error> {
+        let name = match claim {
+            Claim::Ours(name) => Some(name),
+            Claim::Another | Claim::Nobody => None,
+        };
+        let peer = match inside(host, request) {
+            Some(inside) => inside.peer(host, self.ifname).await?,
+            None => None,
+        };
+        let mut removals = Vec::new();
+        for link in self.host_link.find(host, name).await? {
+            if self.host_link.owner(&link) != Owner::Unknown {
+                continue;
+            }
+            let is_peer = peer.as_ref().is_some_and(|peer| peer.index == link.index);
+            let is_named = !matches!(claim, Claim::Another);
+            if is_peer || is_named {
+                removals.extend(dataplane::remove(host, link.index).await?);
+            }
+        }
+        Ok(removals)
+    }
+}
+
+/// A container's namespace.
+struct Inside {
+    container: Netlink,
+    netns: Netns,
+}
+
+/// The container's namespace, if it is still there and really the container's own.
+fn inside(host: &Netlink, request: &Request) -> Option<Inside> {
+    let netns = Netns::open(request.netns.as_deref()?).ok()?;
+    if netns.is_same(host.netns()) {
+        return None;
+    }
+    Some(Inside { container: Netlink::open_in(&netns).ok()?, netns })
+}
+
+impl Inside {
+    /// The host's end of an interface.
+    async fn peer(&self, host: &Netlink, ifname: &str) -> Result<Option<Link>, Error> {
+        let peer = async {
+            match self.container.link(ifname).await? {
+                Some(link) => dataplane::host_end(host, &self.netns, &link).await,
+                None => Ok(None),
+            }
+        };
+        peer.await.map_err(|error| dataplane::fault(&error))
+    }
+}
