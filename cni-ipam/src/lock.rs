@@ -21,8 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Waits for the lock; it is held until the answer is dropped. `path` is the configured one, or
 /// empty.
 pub async fn acquire(path: &str) -> Option<Flock<File>> {
+    acquire_within(path, PATIENCE).await
+}
+
+async fn acquire_within(path: &str, patience: Duration) -> Option<Flock<File>> {
     let path = Path::new(if path.is_empty() { DEFAULT_PATH } else { path });
-    match queue(path).await {
+    match queue(path, patience).await {
         Ok(lock) => Some(lock),
         Err(error) => {
             tracing::warn!("going on without the lock {}: {error}", path.display());
@@ -43,7 +47,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(path)
 }
 
-async fn queue(path: &Path) -> io::Result<Flock<File>> {
+async fn queue(path: &Path, patience: Duration) -> io::Result<Flock<File>> {
     let file = open(path)?;
     let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(lock),
@@ -56,13 +60,13 @@ async fn queue(path: &Path) -> io::Result<Flock<File>> {
         // Nobody may listen any more: then the lock is dropped, and so given back.
         let _ = sender.send(Flock::lock(file, FlockArg::LockExclusive));
     })?;
-    match tokio::time::timeout(PATIENCE, receiver).await {
+    match tokio::time::timeout(patience, receiver).await {
         Ok(Ok(Ok(lock))) => Ok(lock),
         Ok(Ok(Err((_, errno)))) => Err(errno.into()),
         Ok(Err(_)) => Err(io::Error::other("the waiting thread ended")),
         Err(_) => Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            format!("not free within {} s", PATIENCE.as_secs()),
+            format!("not free within {patience:?}; who holds it: fuser {}", path.display()),
         )),
     }
 }
@@ -85,6 +89,21 @@ mod tests {
         }
         drop(first);
         assert!(second.await.is_some());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stuck_holder_is_waited_for_so_long_and_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ipam.lock");
+        let path = path.to_str().unwrap();
+        let stuck = acquire(path).await.unwrap();
+        let patience = Duration::from_millis(50);
+        let begun = std::time::Instant::now();
+        assert!(acquire_within(path, patience).await.is_none());
+        assert!(begun.elapsed() >= patience);
+        // Whoever gave up doesn't take the lock when it is given back at last.
+        drop(stuck);
+        assert!(acquire(path).await.is_some());
     }
 
     #[tokio::test(flavor = "current_thread")]
