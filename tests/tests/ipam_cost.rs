@@ -50,12 +50,12 @@ const MOST: [(&str, u64); 26] = [
 #[test]
 fn no_verb_asks_more_often_than_it_must_and_none_more_in_a_large_cluster() {
     let (small, large) = (costs(0), costs(OTHERS));
-    println!(
+    eprintln!(
         "| call | requests | bytes | with {OTHERS} more nodes | bytes |\n|---|---|---|---|---|"
     );
     for ((name, cost), (_, more)) in small.iter().zip(&large) {
         let Cost { requests, bytes } = cost;
-        println!("| {name} | {requests} | {bytes} | {} | {} |", more.requests, more.bytes);
+        eprintln!("| {name} | {requests} | {bytes} | {} | {} |", more.requests, more.bytes);
     }
     for (name, _) in &small {
         assert!(MOST.iter().any(|(known, _)| known == name), "no limit for {name}");
