@@ -1,6 +1,7 @@
 //! CHECK of the IPAM plugin: the addresses are still the container's, out of blocks that this node
 //! may use.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use cni::{Error, Request, code};
@@ -138,7 +139,7 @@ impl Held {
     }
 }
 
-fn damaged(what: &str, error: &serde_json::Error) -> Error {
+fn damaged(what: &str, error: &impl Display) -> Error {
     fault::damaged(&format!(
         "{what} in the datastore can't be read: {error}; see calicoctl ipam check"
     ))
