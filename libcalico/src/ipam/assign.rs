@@ -226,6 +226,29 @@ impl Operation for AutoAssignOperation<'_> {
     }
 
     fn step(&mut self, view: &View, env: Env) -> Result<Step<Assignment>, IpamError> {
+        match self.decide(view, env) {
+            // What earlier commits took stays taken, and is answered beside the failure.
+            Err(error) if !self.request.all_or_nothing && self.done.addresses().count() > 0 => {
+                let mut done = std::mem::take(&mut self.done);
+                let v4_is_short = done.v4.addresses.len() < done.v4.requested as usize;
+                let family = if v4_is_short { &mut done.v4 } else { &mut done.v6 };
+                family.error = Some(error);
+                Ok(Step::Done(done))
+            }
+            step => step,
+        }
+    }
+
+    fn committed(&mut self) {
+        if let Some((assignment, last)) = self.next.take() {
+            self.done = assignment;
+            self.finished = last;
+        }
+    }
+}
+
+impl AutoAssignOperation<'_> {
+    fn decide(&mut self, view: &View, env: Env) -> Result<Step<Assignment>, IpamError> {
         if self.finished {
             return Ok(Step::Done(std::mem::take(&mut self.done)));
         }
@@ -280,15 +303,6 @@ impl Operation for AutoAssignOperation<'_> {
         self.commit(assignment, more, stage)
     }
 
-    fn committed(&mut self) {
-        if let Some((assignment, last)) = self.next.take() {
-            self.done = assignment;
-            self.finished = last;
-        }
-    }
-}
-
-impl AutoAssignOperation<'_> {
     fn commit(
         &mut self,
         assignment: Assignment,

@@ -403,6 +403,25 @@ rows! { only on memory:
         assert!(cluster.blocks().await.is_empty() && cluster.handles().await.is_empty());
     }
 
+    async fn what_earlier_commits_took_is_answered_beside_a_failure(cluster) {
+        cluster.nodes(&["host-a"]).await;
+        cluster.pool(pool("pool1", "10.0.0.0/16").block_size(30)).await;
+        cluster.before_commit(|_| {});
+        cluster.before_commit(|store| {
+            let path = "/calico/resources/v3/projectcalico.org/ippools/pool1";
+            store.put_raw(path, br#"{"spec":{"cidr":"10.0.0.0/16","blockSize":30,"disabled":true}}"#);
+        });
+        let request = AutoAssign {
+            handle: Some("h".into()),
+            max_blocks_per_host: Some(1000),
+            ..wanted("host-a", 2000, 0)
+        };
+        let v4 = cluster.auto(&request).await.expect("a part").v4;
+        assert!(matches!(v4.error, Some(IpamError::NoQualifiedPool { .. })), "{:?}", v4.error);
+        assert!((100..1000).contains(&v4.addresses.len()));
+        assert_eq!(cluster.release("h").await.len(), v4.addresses.len());
+    }
+
     async fn a_reserved_pool_however_large_is_passed_over_at_once(cluster) {
         cluster.nodes(&["host-a"]).await;
         cluster.pool(pool("pool6", "fd00::/64")).await;
