@@ -3,7 +3,7 @@
 
 # The Debian packages that each script needs, by what for.
 packages_build=(gcc libc6-dev protobuf-compiler libprotobuf-dev) # protoc and its types: etcd's client
-packages_demo=(iproute2 iputils-ping jq sqlite3)
+packages_demo=(iproute2 iputils-ping jq procps sqlite3)
 packages_test=(etcd-server etcd-client openssl sqlite3 jq iproute2 iputils-ping ca-certificates
     containerd runc podman containernetworking-plugins busybox-static)
 

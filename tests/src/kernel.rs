@@ -64,7 +64,7 @@ impl Kernel {
     }
 
     /// What one picture has and the other hasn't, a line a difference; empty if they are alike.
-    /// Learned neighbours come and go, and don't count.
+    /// Learned neighbours and the table `local` come and go by themselves, and don't count.
     pub fn differences(&self, later: &Kernel) -> Vec<String> {
         let mut lines = Vec::new();
         for (question, _) in QUESTIONS {
@@ -87,10 +87,18 @@ fn lasting(entry: &Value) -> Option<Value> {
             .is_some_and(|states| states.contains(&json!("PERMANENT")))
             .then(|| entry.clone());
     }
+    // The kernel's own, made out of the addresses: those of IPv6 a little after them.
+    if entry["table"] == "local" {
+        return None;
+    }
     let mut entry = entry.clone();
     if let Some(members) = entry.as_object_mut() {
         // The kernel comes to it a little after a link is up.
         members.remove("operstate");
+        let addresses = members.get_mut("addr_info").and_then(Value::as_array_mut);
+        for address in addresses.into_iter().flatten().filter_map(Value::as_object_mut) {
+            address.remove("tentative");
+        }
     }
     Some(entry)
 }

@@ -54,6 +54,12 @@ impl Network {
         Network::on_etcd(scene, "etcd-tls", EtcdMode::Tls)
     }
 
+    /// `conf/etcd.conflist`, on an etcd whose clients need a user and a password. Those are for the
+    /// call's environment: see [`EtcdMode::Password`].
+    pub fn etcd_with_password(scene: &Scene) -> Result<Network> {
+        Network::on_etcd(scene, "etcd", EtcdMode::Password)
+    }
+
     fn on_etcd(scene: &Scene, conf: &str, mode: EtcdMode) -> Result<Network> {
         let host = scene.host(NODE)?;
         // As calico/node writes it.

@@ -422,6 +422,36 @@ fn etcd_that_refuses_our_certificate() {
 }
 
 #[test]
+fn etcd_that_asks_for_a_password() {
+    scene("bad-password", |scene| {
+        let network = Network::etcd_with_password(scene)?;
+        let pod = network.host().pod("p1")?;
+        let add = network.call("ADD")?.pod(&pod);
+        let call = |user: &str, password: &str| {
+            add.clone().env("ETCD_USERNAME", user).env("ETCD_PASSWORD", password)
+        };
+        let good = call("root", "pass");
+        good.result()?;
+        good.verb("DEL").done()?;
+        let before = network.before()?;
+        for bad in [
+            add.clone(),
+            call("root", "secret-word"),
+            call("nobody", "secret-word"),
+            call("root", "secret-word").verb("CHECK"),
+            call("root", "secret-word").verb("STATUS"),
+        ] {
+            let answer = bad.run()?;
+            let (code, message) = answer.error()?;
+            ensure!(code > 0 && !message.contains("secret-word"), "{code}: {message}");
+            ensure!(!answer.stderr.contains("secret-word"), "{}", answer.stderr);
+            before.nothing_left().context(message)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_store_that_is_not_ready() {
     scene("bad-ready", |scene| {
         let stage = Stage::new(Network::etcd(scene)?)?;
