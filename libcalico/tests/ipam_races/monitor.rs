@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use libcalico::ipam::Block;
-use libcalico::ipam::block::WINDOWS_RESERVED_HANDLE;
 use libcalico::ipam::affinity::{Affinity, AffinityState, owner_text};
+use libcalico::ipam::block::WINDOWS_RESERVED_HANDLE;
 use libcalico::ipam::handle::{Handle, sanitize};
-use libcalico::store::{Action, AffinityOwner, Change, Key};
+use libcalico::store::{Action, AffinityOwner, Change, Guard, Key};
 
 /// What is stored, who was told what, and what was wrong with it.
 #[derive(Default)]
@@ -33,8 +33,8 @@ pub struct Monitor {
     /// Blocks whose affinity one of ours removed while a process of upstream's was about to create
     /// them.
     orphans: BTreeSet<IpNet>,
-    /// A call of upstream's has failed.
-    pub upstream_failed: bool,
+    /// A process of upstream's has lost a race.
+    upstream_lost: bool,
     pub violations: Vec<String>,
 }
 
@@ -47,9 +47,16 @@ impl Monitor {
         self.violations.push(text);
     }
 
-    /// Whether upstream may have left something half-done though it lives: one of its calls failed.
+    /// Whether upstream may have left something half-done though it lives: it has lost a race, after
+    /// which it doesn't always go on.
     pub fn is_excused(&self) -> bool {
-        self.upstream_failed || !self.orphans.is_empty()
+        self.upstream_lost || !self.orphans.is_empty()
+    }
+
+    /// A commit lost a race.
+    pub fn lost(&mut self, seat: usize, changes: &[Change]) {
+        let guarded = changes.iter().any(|change| matches!(change.guard, Guard::Revision(_)));
+        self.upstream_lost |= guarded && self.upstream.contains(&seat);
     }
 
     /// An actor was told that a handle has an address now.
@@ -219,7 +226,7 @@ impl Monitor {
             // Ours removed the pending affinity of a block that didn't exist, while its owner was
             // about to create it (15.4, T5).
             let created = matches!(changes, [change] if change.key == Key::Block(cidr)
-                && change.guard == libcalico::store::Guard::Absent);
+                && change.guard == Guard::Absent);
             if upstream && created {
                 self.orphans.insert(cidr);
             } else {

@@ -8,7 +8,7 @@ use crate::race::{Choice, Fork, HOSTS, Race};
 
 const RACES: u64 = 600;
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
