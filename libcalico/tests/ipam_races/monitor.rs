@@ -170,8 +170,9 @@ impl Monitor {
         {
             found.push(format!("I7: {cidr} was made again with a lower sequence number"));
         }
-        // I9.
-        if let Some(old) = old {
+        // I9. A block that is taken over with what Windows kept in it is laid out anew.
+        let anew = |old: &Block| old.affinity != block.affinity && keeps_for_windows(old, &block);
+        if let Some(old) = old.filter(|old| !anew(old)) {
             let free: BTreeSet<u32> = block.unallocated.iter().copied().collect();
             let kept = old.unallocated.iter().copied().filter(|ordinal| free.contains(ordinal));
             if !block.unallocated.starts_with(&kept.collect::<Vec<u32>>()) {
@@ -182,8 +183,10 @@ impl Monitor {
         for (address, record) in block.allocated() {
             let before = old.and_then(|old| old.record(address).ok().flatten());
             let sequence = block.sequence_of(address).unwrap_or(0);
-            let new = before.is_none_or(|before| before.released_at.is_some());
-            if record.released_at.is_some() {
+            let new = before.is_none_or(|before| {
+                before.released_at.is_some() || before.handle().is_some_and(is_windows)
+            });
+            if record.released_at.is_some() || record.handle().is_some_and(is_windows) {
                 continue;
             }
             if new && !self.given.insert((address, sequence)) {
@@ -296,4 +299,9 @@ impl Monitor {
 /// What Windows reserves is counted by no handle.
 fn is_windows(handle: &str) -> bool {
     handle == WINDOWS_RESERVED_HANDLE
+}
+
+fn keeps_for_windows(old: &Block, new: &Block) -> bool {
+    let mut records = old.allocated().chain(new.allocated());
+    records.any(|(_, record)| record.handle().is_some_and(is_windows))
 }
