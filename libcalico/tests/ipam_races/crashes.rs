@@ -102,7 +102,6 @@ fn while_it_takes_a_block_over() {
     die_after_each_write(
         "taking over",
         &[upstream("a", [claim("10.0.0.0/29")])],
-        // The first act does nothing but let the block age.
         &upstream("b", [assign("dead", 1)]),
         &[
             ("both go on", &[ours("a", [assign("h1", 1)]), ours("b", [assign("h2", 1)])]),

@@ -33,6 +33,8 @@ pub struct Monitor {
     /// Blocks whose affinity one of ours removed while a process of upstream's was about to create
     /// them.
     orphans: BTreeSet<IpNet>,
+    /// What handles count too much.
+    excess: BTreeMap<(String, IpNet), i64>,
     /// A process of upstream's has lost a race.
     upstream_lost: bool,
     pub violations: Vec<String>,
@@ -149,7 +151,7 @@ impl Monitor {
             }
         }
         self.check_affinities(upstream, changes);
-        self.check_handles();
+        self.check_handles(upstream);
         self.check_holders();
     }
 
@@ -251,8 +253,8 @@ impl Monitor {
         self.violations.extend(found);
     }
 
-    /// I6; without upstream the counts are exact.
-    fn check_handles(&mut self) {
+    /// I6. A handle may count too much, but ours never make it so.
+    fn check_handles(&mut self, upstream: bool) {
         let mut truth: BTreeMap<(&str, IpNet), i64> = BTreeMap::new();
         for block in self.blocks.values() {
             for (_, record) in block.allocated() {
@@ -269,16 +271,21 @@ impl Monitor {
                 found.push(format!("I6: {id} counts {counted:?} of its {count} in {cidr}"));
             }
         }
-        if !self.mixed {
-            for (id, handle) in &self.handles {
-                for (text, counted) in &handle.block {
-                    let cidr = text.parse().expect("a network");
-                    if truth.get(&(id, cidr)) != Some(counted) {
-                        found.push(format!("I6: {id} counts {counted} too many in {cidr}"));
-                    }
+        let mut excess = BTreeMap::new();
+        for (id, handle) in &self.handles {
+            for (text, counted) in &handle.block {
+                let cidr: IpNet = text.parse().expect("a network");
+                let over = counted - truth.get(&(id, cidr)).copied().unwrap_or(0);
+                let before = self.excess.get(&(id.clone(), cidr)).copied().unwrap_or(0);
+                if over > before && !upstream {
+                    found.push(format!("I6: ours count {over} too many of {id} in {cidr}"));
+                }
+                if over != 0 {
+                    excess.insert((id.clone(), cidr), over);
                 }
             }
         }
+        self.excess = excess;
         self.violations.extend(found);
     }
 
