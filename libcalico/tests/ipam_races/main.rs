@@ -14,6 +14,8 @@
 
 mod actor;
 mod crashes;
+#[path = "../support/etcd.rs"]
+mod etcd_server;
 mod explore;
 mod fleet;
 mod monitor;

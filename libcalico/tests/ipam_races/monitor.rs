@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use libcalico::ipam::Block;
-use libcalico::ipam::block::WINDOWS_RESERVED_HANDLE;
 use libcalico::ipam::affinity::{Affinity, AffinityState, owner_text};
+use libcalico::ipam::block::WINDOWS_RESERVED_HANDLE;
 use libcalico::ipam::handle::{Handle, sanitize};
-use libcalico::store::{Action, AffinityOwner, Change, Key};
+use libcalico::store::{Action, AffinityOwner, Change, Guard, Key};
 
 /// What is stored, who was told what, and what was wrong with it.
 #[derive(Default)]
@@ -33,8 +33,10 @@ pub struct Monitor {
     /// Blocks whose affinity one of ours removed while a process of upstream's was about to create
     /// them.
     orphans: BTreeSet<IpNet>,
-    /// A call of upstream's has failed.
-    pub upstream_failed: bool,
+    /// What handles count too much.
+    excess: BTreeMap<(String, IpNet), i64>,
+    /// A process of upstream's has lost a race.
+    upstream_lost: bool,
     pub violations: Vec<String>,
 }
 
@@ -47,9 +49,16 @@ impl Monitor {
         self.violations.push(text);
     }
 
-    /// Whether upstream may have left something half-done though it lives: one of its calls failed.
+    /// Whether upstream may have left something half-done though it lives: it has lost a race, after
+    /// which it doesn't always go on.
     pub fn is_excused(&self) -> bool {
-        self.upstream_failed || !self.orphans.is_empty()
+        self.upstream_lost || !self.orphans.is_empty()
+    }
+
+    /// A commit lost a race.
+    pub fn lost(&mut self, seat: usize, changes: &[Change]) {
+        let guarded = changes.iter().any(|change| matches!(change.guard, Guard::Revision(_)));
+        self.upstream_lost |= guarded && self.upstream.contains(&seat);
     }
 
     /// An actor was told that a handle has an address now.
@@ -142,7 +151,7 @@ impl Monitor {
             }
         }
         self.check_affinities(upstream, changes);
-        self.check_handles();
+        self.check_handles(upstream);
         self.check_holders();
     }
 
@@ -163,8 +172,9 @@ impl Monitor {
         {
             found.push(format!("I7: {cidr} was made again with a lower sequence number"));
         }
-        // I9.
-        if let Some(old) = old {
+        // I9. A block that is taken over with what Windows kept in it is laid out anew.
+        let anew = |old: &Block| old.affinity != block.affinity && keeps_for_windows(old, &block);
+        if let Some(old) = old.filter(|old| !anew(old)) {
             let free: BTreeSet<u32> = block.unallocated.iter().copied().collect();
             let kept = old.unallocated.iter().copied().filter(|ordinal| free.contains(ordinal));
             if !block.unallocated.starts_with(&kept.collect::<Vec<u32>>()) {
@@ -175,8 +185,10 @@ impl Monitor {
         for (address, record) in block.allocated() {
             let before = old.and_then(|old| old.record(address).ok().flatten());
             let sequence = block.sequence_of(address).unwrap_or(0);
-            let new = before.is_none_or(|before| before.released_at.is_some());
-            if record.released_at.is_some() {
+            let new = before.is_none_or(|before| {
+                before.released_at.is_some() || before.handle().is_some_and(is_windows)
+            });
+            if record.released_at.is_some() || record.handle().is_some_and(is_windows) {
                 continue;
             }
             if new && !self.given.insert((address, sequence)) {
@@ -219,7 +231,7 @@ impl Monitor {
             // Ours removed the pending affinity of a block that didn't exist, while its owner was
             // about to create it (15.4, T5).
             let created = matches!(changes, [change] if change.key == Key::Block(cidr)
-                && change.guard == libcalico::store::Guard::Absent);
+                && change.guard == Guard::Absent);
             if upstream && created {
                 self.orphans.insert(cidr);
             } else {
@@ -241,8 +253,8 @@ impl Monitor {
         self.violations.extend(found);
     }
 
-    /// I6; without upstream the counts are exact.
-    fn check_handles(&mut self) {
+    /// I6. A handle may count too much, but ours never make it so.
+    fn check_handles(&mut self, upstream: bool) {
         let mut truth: BTreeMap<(&str, IpNet), i64> = BTreeMap::new();
         for block in self.blocks.values() {
             for (_, record) in block.allocated() {
@@ -259,16 +271,21 @@ impl Monitor {
                 found.push(format!("I6: {id} counts {counted:?} of its {count} in {cidr}"));
             }
         }
-        if !self.mixed {
-            for (id, handle) in &self.handles {
-                for (text, counted) in &handle.block {
-                    let cidr = text.parse().expect("a network");
-                    if truth.get(&(id, cidr)) != Some(counted) {
-                        found.push(format!("I6: {id} counts {counted} too many in {cidr}"));
-                    }
+        let mut excess = BTreeMap::new();
+        for (id, handle) in &self.handles {
+            for (text, counted) in &handle.block {
+                let cidr: IpNet = text.parse().expect("a network");
+                let over = counted - truth.get(&(id, cidr)).copied().unwrap_or(0);
+                let before = self.excess.get(&(id.clone(), cidr)).copied().unwrap_or(0);
+                if over > before && !upstream {
+                    found.push(format!("I6: ours count {over} too many of {id} in {cidr}"));
+                }
+                if over != 0 {
+                    excess.insert((id.clone(), cidr), over);
                 }
             }
         }
+        self.excess = excess;
         self.violations.extend(found);
     }
 
@@ -289,4 +306,9 @@ impl Monitor {
 /// What Windows reserves is counted by no handle.
 fn is_windows(handle: &str) -> bool {
     handle == WINDOWS_RESERVED_HANDLE
+}
+
+fn keeps_for_windows(old: &Block, new: &Block) -> bool {
+    let mut records = old.allocated().chain(new.allocated());
+    records.any(|(_, record)| record.handle().is_some_and(is_windows))
 }

@@ -37,7 +37,10 @@ fn two_of_ours() {
             .on(&DUAL),
             Race::of(
                 "the same address",
-                [ours("a", [assign_ip("h1", "10.0.0.1")]), ours("b", [assign_ip("h2", "10.0.0.1")])],
+                [
+                    ours("a", [assign_ip("h1", "10.0.0.1")]),
+                    ours("b", [assign_ip("h2", "10.0.0.1")]),
+                ],
             ),
             Race::of(
                 "an address and all",
@@ -149,11 +152,8 @@ fn one_of_ours_and_one_of_upstreams() {
                 [ours("a", [assign("h0", 1)]), upstream("a", [release("h0")])],
             )
             .after(had()),
-            Race::of(
-                "both add",
-                [ours("a", [assign("h0", 1)]), upstream("a", [assign("h0", 1)])],
-            )
-            .after(had()),
+            Race::of("both add", [ours("a", [assign("h0", 1)]), upstream("a", [assign("h0", 1)])])
+                .after(had()),
             Race::of("both release", [ours("a", [release("h0")]), upstream("a", [release("h0")])])
                 .after(had()),
             Race::of(

@@ -221,7 +221,8 @@ impl Race {
     /// When all are done: nothing is wrong that no dead or failed process of upstream's explains,
     /// and what one left behind goes with the next use and the next release.
     async fn finish(&self, table: &Arc<Table>, dead: bool) {
-        let (mixed, excused) = (table.monitor().mixed, dead || table.monitor().is_excused());
+        let mixed = table.monitor().mixed;
+        let excused = dead || table.monitor().is_excused();
         let documents = documents(&table.store).await;
         for problem in check(&documents).problems {
             let allowed = match problem.severity {

@@ -6,9 +6,10 @@ use rand::{RngExt, SeedableRng};
 use crate::actor::{Act, Actor, assign_ip, give_up, net, ours, release, release_ips, remove_host};
 use crate::race::{Choice, Fork, HOSTS, Race};
 
-const RACES: u64 = 600;
+/// How many there are when nothing else is said: a few seconds.
+const RACES: u64 = 2000;
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 

@@ -232,6 +232,7 @@ impl Store for Seated {
                 table.heard(self.seat, &[], 1);
             }
             Committed::Conflict(present) => {
+                table.monitor().lost(self.seat, changes);
                 let documents: Vec<&Document> = present.iter().flatten().collect();
                 table.heard(self.seat, &documents, 2);
             }

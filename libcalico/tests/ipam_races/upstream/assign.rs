@@ -144,8 +144,7 @@ impl Upstream {
             self.increment(handle, cidr, wanted).await?;
             match self.update_block(block).await {
                 Ok(()) => {
-                    taken
-                        .extend(ips.into_iter().map(|address| Taken { address, sequence_number }));
+                    taken.extend(ips.into_iter().map(|address| Taken { address, sequence_number }));
                     return Ok(());
                 }
                 Err(error) => {
