@@ -214,23 +214,23 @@ impl World {
                 self.run(surrender).await.expect("everything is given up");
             }
         });
-        let left: Vec<_> = self
-            .documents()
-            .into_iter()
+        let all = self.documents();
+        let left: Vec<_> = all
+            .iter()
             .filter(|document| !matches!(document.key, Key::Resource { .. }))
-            .filter(|document| !self.is_lost_by_upstream(document))
+            .filter(|document| !self.is_lost_by_upstream(document, &all))
             .collect();
         assert!(left.is_empty(), "left: {left:#?}\n{}", self.text);
     }
 
-    /// A block that an interrupted release of upstream's left without owner and without address:
-    /// no operation on a host or a handle comes to it again; the next allocation does.
-    fn is_lost_by_upstream(&self, document: &Document) -> bool {
-        let is_block = matches!(document.key, Key::Block(_));
-        !self.only_ours
-            && is_block
-            && Block::decode(&document.value)
-                .is_ok_and(|block| block.affinity.is_none() && block.is_empty())
+    /// An empty block that an interrupted upstream left without owner, or without the affinity of
+    /// its owner: no operation on a host or a handle comes to it again, the next allocation does.
+    fn is_lost_by_upstream(&self, document: &Document, all: &[Document]) -> bool {
+        let Key::Block(cidr) = document.key else { return false };
+        let block = Block::decode(&document.value).expect("a block");
+        let key = block.owner().map(|owner| Key::Affinity(owner, cidr));
+        let affinity = all.iter().any(|document| Some(&document.key) == key.as_ref());
+        !self.only_ours && block.is_empty() && !affinity
     }
 }
 
