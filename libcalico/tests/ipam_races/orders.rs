@@ -190,6 +190,16 @@ fn one_of_ours_and_one_of_upstreams() {
                 [ours("a", [give_up(POOL, false)]), upstream("a", [give_up(FIRST, false)])],
             )
             .after([ours("a", [claim(POOL), assign("h0", 1)])]),
+            Race::of(
+                "upstream gives up, ours claims",
+                [upstream("a", [give_up(FIRST, true)]), ours("a", [claim(POOL)])],
+            )
+            .after(owned()),
+            Race::of(
+                "upstream gives up, ours makes sure of a block",
+                [upstream("a", [give_up(FIRST, true)]), ours("a", [Act::EnsureBlock])],
+            )
+            .after([ours("a", [claim(FIRST)])]),
             Race::of("both claim", [ours("a", [claim(POOL)]), upstream("b", [claim(POOL)])]),
             Race::of("one claims", [ours("a", [claim(POOL)]), upstream("a", [claim(POOL)])]),
             Race::of(
