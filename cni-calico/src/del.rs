@@ -8,13 +8,15 @@
 
 mod local;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use cni::{Error, Request, code};
 use cni_ipam::datastore::{self, Datastore};
+use cni_ipam::del::remembered;
 use cni_ipam::identity::Identity;
 use cni_ipam::{fault, lock, node, run};
-use libcalico::store::StoreError;
+use libcalico::store::{Snapshot, StoreError};
 
 use local::{Claim, Local};
 
@@ -23,7 +25,7 @@ use crate::conf::Conf;
 use crate::delegate::Delegate;
 use crate::endpoint::{EndpointId, Found};
 use crate::host_link::HostLink;
-use crate::release::{Release, ReleaseError};
+use crate::release::{Prefetched, Release, ReleaseError};
 use crate::{dataplane, labels, owed};
 
 /// How long the kernel may take to finish a removal that it has announced.
@@ -41,7 +43,7 @@ pub async fn del(conf: Conf, request: &Request) -> Result<(), Error> {
 /// What is known of the attachment in the store.
 enum Store {
     /// It was asked, and is ready.
-    Ready(Box<(Datastore, Found)>),
+    Ready(Box<(Datastore, Found, Option<Prefetched>)>),
     /// It can't be asked now.
     Away(StoreError),
     /// It won't do.
@@ -63,7 +65,7 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
 
     let asked = async {
         match &node {
-            Ok(node) => ask(conf, node, &release).await,
+            Ok(node) => ask(conf, node, &release, remembered(request)).await,
             Err(error) => Store::Refused(error.clone()),
         }
     };
@@ -119,28 +121,35 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
 }
 
 /// Asks the store for the endpoint, if it is ready.
-async fn ask(conf: &Conf, node: &str, release: &Release<'_>) -> Store {
+/// What IPAM has to know is read in the same round trip.
+async fn ask(conf: &Conf, node: &str, release: &Release<'_>, remembered: Vec<IpAddr>) -> Store {
     let datastore = match datastore::open(&conf.shared, node) {
         Ok(datastore) => datastore,
         Err(error) => return Store::Refused(error),
     };
     let mut queries = vec![datastore::readiness_query()];
     queries.extend(release.query());
+    let own = queries.len();
+    queries.extend(release.ipam_queries(&remembered));
     let deadline = run::deadline(run::DEL_STORE_LIMIT);
-    let mut results = match datastore.store.read(&queries, deadline).await {
-        Ok(snapshot) => snapshot.results.into_iter(),
+    let (revision, mut results) = match datastore.store.read(&queries, deadline).await {
+        Ok(snapshot) => (snapshot.revision, snapshot.results),
         Err(error) if fault::is_unreachable(&error) => return Store::Away(error),
         Err(error) => return Store::Refused(fault::store(&error)),
     };
+    let ipam = results.split_off(own.min(results.len()));
+    let mut results = results.into_iter();
     let cluster = results.next().unwrap_or_default();
     if datastore.is_fresh(&cluster) {
-        return Store::Ready(Box::new((datastore, Found::default())));
+        return Store::Ready(Box::new((datastore, Found::default(), None)));
     }
     if let Err(error) = datastore::ensure_ready(&cluster, &*datastore.store) {
         return Store::Refused(error);
     }
     let found = release.find(&results.next().unwrap_or_default());
-    Store::Ready(Box::new((datastore, found)))
+    let snapshot = Snapshot { revision, results: ipam };
+    let prefetched = release.own_ipam.then_some(Prefetched { remembered, snapshot });
+    Store::Ready(Box::new((datastore, found, prefetched)))
 }
 
 /// The store's part; a note if the store is away.
@@ -149,10 +158,15 @@ async fn take_back(release: &Release<'_>, conf: &Conf, store: Store) -> Result<(
         Store::Refused(error) => return Err(error),
         Store::Away(error) => error,
         Store::Ready(ready) => {
-            let (datastore, found) = *ready;
-            let _lock = lock::acquire(&conf.shared.ipam_lock_file).await;
+            let (datastore, found, prefetched) = *ready;
+            let path = &conf.shared.ipam_lock_file;
+            let (_lock, prefetched) = match lock::if_free(path) {
+                Some(lock) => (Some(lock), prefetched),
+                // Whoever is before us changes what was read.
+                None => (lock::acquire(path).await, None),
+            };
             let deadline = run::deadline(run::DEL_STORE_LIMIT);
-            match release.carry_out(&*datastore.store, found, deadline).await {
+            match release.carry_out(&*datastore.store, found, prefetched, deadline).await {
                 Ok(()) => {
                     let Identity { network, node, .. } = release.identity;
                     owed::settle(network, node, &datastore).await;

@@ -172,6 +172,6 @@ impl Gc<'_> {
             Release { identity: &identity, endpoint: Some(&endpoint), own_ipam: self.own_ipam };
         let store = &*self.datastore.store;
         let found = release.read(store, deadline).await.map_err(Error::from)?;
-        release.carry_out(store, found, deadline).await.map_err(Error::from)
+        release.carry_out(store, found, None, deadline).await.map_err(Error::from)
     }
 }

@@ -167,7 +167,7 @@ async fn pay(note: &Note, datastore: &Datastore) -> Result<(), ReleaseError> {
         Release { identity: &identity, endpoint: endpoint.as_ref(), own_ipam: note.own_ipam };
     let deadline = run::deadline(run::DEL_STORE_LIMIT);
     let found = release.read(&*datastore.store, deadline).await?;
-    release.carry_out(&*datastore.store, found, deadline).await
+    release.carry_out(&*datastore.store, found, None, deadline).await
 }
 
 /// The notes that are there; what is no note is passed over.

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use cni_ipam::fault;
 use cni_ipam::identity::Identity;
-use libcalico::ipam::{Allocator, IpamError, ReleaseGuard};
+use libcalico::ipam::{
+    Allocator, IpamError, ReleaseGuard, possible_block_queries, release_queries,
+};
 use libcalico::names;
-use libcalico::store::{Change, Document, Query, Store, StoreError};
+use libcalico::store::{Change, Document, Query, Snapshot, Store, StoreError};
 
 use crate::endpoint::{self, EndpointId, Found, Stored};
 
@@ -54,7 +56,25 @@ pub struct Release<'a> {
     pub own_ipam: bool,
 }
 
+/// What was read for IPAM together with the endpoints: it spares a release its own reading.
+pub struct Prefetched {
+    /// The addresses that the runtime remembers of ADD.
+    pub remembered: Vec<IpAddr>,
+    /// The answers to [`Release::ipam_queries`].
+    pub snapshot: Snapshot,
+}
+
 impl Release<'_> {
+    /// Asks for what IPAM has to know first.
+    pub fn ipam_queries(&self, remembered: &[IpAddr]) -> Vec<Query> {
+        if !self.own_ipam {
+            return Vec::new();
+        }
+        let mut queries = release_queries(&self.identity.handles());
+        queries.extend(possible_block_queries(remembered));
+        queries
+    }
+
     /// Asks for the endpoints of the workload.
     pub fn query(&self) -> Option<Query> {
         self.endpoint.map(EndpointId::query)
@@ -71,13 +91,14 @@ impl Release<'_> {
         &self,
         store: &dyn Store,
         found: Found,
+        prefetched: Option<Prefetched>,
         deadline: Instant,
     ) -> Result<(), ReleaseError> {
-        let mut found = found;
+        let (mut found, mut prefetched) = (found, prefetched);
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match self.commit(store, &found, deadline).await {
+            match self.commit(store, &found, prefetched.take(), deadline).await {
                 Err(IpamError::CompanionConflict(_)) if attempt < ATTEMPTS => {
                     found = self.read(store, deadline).await?;
                 }
@@ -97,6 +118,7 @@ impl Release<'_> {
         &self,
         store: &dyn Store,
         found: &Found,
+        prefetched: Option<Prefetched>,
         deadline: Instant,
     ) -> Result<(), IpamError> {
         // Of a pod, the endpoint may be a later sandbox's: then only the addresses go.
@@ -122,8 +144,15 @@ impl Release<'_> {
                 }
             }
         }
+        // What was read was about the handles of this network alone.
+        let prefetched = prefetched.filter(|_| handles == self.identity.handles());
+        let (remembered, snapshot) = match prefetched {
+            Some(Prefetched { remembered, snapshot }) => (remembered, Some(snapshot)),
+            None => (Vec::new(), None),
+        };
+        let delete = Vec::from_iter(delete);
         allocator
-            .release_by_handle(&handles, None, Vec::from_iter(delete), deadline)
+            .release_by_handle_of(&handles, &remembered, snapshot, delete, deadline)
             .await
             .map(drop)
     }

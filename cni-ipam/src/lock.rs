@@ -24,8 +24,17 @@ pub async fn acquire(path: &str) -> Option<Flock<File>> {
     acquire_within(path, PATIENCE).await
 }
 
+/// Takes the lock if nobody has it. `path` is the configured one, or empty.
+pub fn if_free(path: &str) -> Option<Flock<File>> {
+    try_acquire(resolve(path))
+}
+
+fn resolve(path: &str) -> &Path {
+    Path::new(if path.is_empty() { DEFAULT_PATH } else { path })
+}
+
 async fn acquire_within(path: &str, patience: Duration) -> Option<Flock<File>> {
-    let path = Path::new(if path.is_empty() { DEFAULT_PATH } else { path });
+    let path = resolve(path);
     match queue(path, patience).await {
         Ok(lock) => Some(lock),
         Err(error) => {

@@ -69,8 +69,11 @@ fn sixty_four_adds_at_once_on_one_node(network: &Network) -> Result<()> {
     before.nothing_left()
 }
 
+/// A node and its configuration.
+type Node = (Arc<Host>, Value);
+
 /// Four nodes that share an etcd, each by a wire of its own to the etcd's host.
-fn nodes(scene: &Scene) -> Result<(Network, Vec<(Arc<Host>, Value)>)> {
+fn nodes(scene: &Scene) -> Result<(Network, Vec<Node>)> {
     let network = Network::without_pools(scene, Backend::Etcd)?;
     let mut nodes = vec![(network.host().clone(), network.config()?)];
     for (n, name) in ["node-b", "node-c", "node-d"].into_iter().enumerate() {
@@ -126,6 +129,7 @@ fn four_nodes_with_thirty_two_adds_each_at_once_on_one_pool() {
 /// One lock is held for ever by a process that is stuck, another for longer than a verb waits for
 /// the store. Behind the first ADDs go on without it; behind the second their own time begins when
 /// they have the lock.
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
 fn a_stuck_holder_of_the_lock_delays_but_does_not_stop(network: &Network) -> Result<()> {
     network.put([objects::pool("pool-a", "10.65.0.0/16", 26)])?;
     let host = network.host();

@@ -93,7 +93,7 @@ fn play(network: &Network) -> Result<()> {
     }
     let all = WORKERS * ROUNDS * KILLS;
     // Those that had ended show that the instants reach the end of a call.
-    println!("{running} of {all} were still running");
+    eprintln!("{running} of {all} were still running");
     ensure!(all >= 500 && running > all / 2 && running < all, "{running} of {all} were running");
     Ok(())
 }
@@ -120,7 +120,7 @@ fn work(
         };
         let del = add.verb("DEL");
         // Half of the kills are of DEL, after an ADD that succeeded.
-        let verb = if at / EVERY % 2 == 0 { "ADD" } else { "DEL" };
+        let verb = if (at / EVERY).is_multiple_of(2) { "ADD" } else { "DEL" };
         let victim = if verb == "ADD" { &add } else { &del };
         if verb == "DEL" {
             add.result()?;

@@ -2,10 +2,13 @@
 //! would pass every test.
 
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::{Before, Call, Etcd, EtcdMode, Host, Pod, Stores, scene};
+use tests::{
+    Backend, Before, Call, Etcd, EtcdMode, Host, Network, Pod, Scene, Stores, objects, scene,
+};
 
 fn ptp() -> Value {
     json!({
@@ -58,6 +61,30 @@ fn a_leak_is_seen() {
         }
         Ok(())
     });
+}
+
+/// A store that contradicts itself fails a test that is content otherwise.
+#[test]
+fn a_contradiction_in_the_store_is_seen() {
+    for backend in [Backend::Local, Backend::Etcd] {
+        let content = |scene: &Scene| {
+            let network = Network::without_pools(scene, backend)?;
+            network.put([objects::pool("pool-a", "10.65.0.0/16", 26)])?;
+            let before = network.before()?;
+            before.nothing_left()?;
+            // A handle that has nothing, as a release that was half-done would leave it.
+            let handle = json!({"block": {}, "deleted": false});
+            network.put([("/calico/ipam/v2/handle/calico.c1".to_owned(), handle)])?;
+            ensure!(before.nothing_left().is_err(), "not seen");
+            Ok(())
+        };
+        let failed = catch_unwind(AssertUnwindSafe(|| scene("contradiction", content)));
+        let message = failed.expect_err("the test passed");
+        let message = message.downcast_ref::<String>().expect("a message");
+        assert!(message.contains("handle calico.c1 has nothing"), "{message}");
+        let (_, kept) = message.split_once("kept ").expect("a directory");
+        std::fs::remove_dir_all(kept).expect("it can be removed");
+    }
 }
 
 #[test]

@@ -30,8 +30,8 @@ fn values_that_name_nothing_real_are_not_opened(network: &Network) -> Result<()>
     put_pools(network)?;
     let mut strace = command("strace");
     strace.args(["-f", "-o", "/run/trace", "-e", "trace=%file,%desc", "/opt/cni/bin/calico-ipam"]);
-    strace.envs([("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "c1"), ("CNI_NETNS", "bbb")]);
-    strace.envs([("CNI_IFNAME", "ccc"), ("CNI_PATH", "ddd")]);
+    strace.envs([("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "c1"), ("CNI_NETNS", "nowhere-b")]);
+    strace.envs([("CNI_IFNAME", "nowhere-c"), ("CNI_PATH", "nowhere-d")]);
     let config = network.config()?.to_string();
     let output = network.host().output(strace, config.as_bytes(), LIMIT)?;
     ensure!(output.status.success(), "{}", output.text());
@@ -41,7 +41,7 @@ fn values_that_name_nothing_real_are_not_opened(network: &Network) -> Result<()>
     // The answer and the log are written, not opened.
     let calls = trace.lines().filter(|line| !line.contains(" write("));
     for line in calls {
-        for value in ["bbb", "ccc", "ddd"] {
+        for value in ["nowhere-b", "nowhere-c", "nowhere-d"] {
             ensure!(!line.contains(value), "{line}");
         }
     }
