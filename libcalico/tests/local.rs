@@ -63,7 +63,7 @@ fn child() {
     while count == 0 || made < count {
         let store = open(Path::new(&path));
         let total = runtime.block_on(count_once(&*store, &format!("{name}.{made}")));
-        println!("made {total}");
+        writeln!(std::io::stdout(), "made {total}").unwrap();
         made += 1;
     }
 }
