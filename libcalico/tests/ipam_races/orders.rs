@@ -138,6 +138,16 @@ fn one_of_ours_and_one_of_upstreams() {
             )
             .after(had()),
             Race::of(
+                "ours releases what upstream has only counted",
+                [ours("a", [release("h0")]), upstream("a", [assign("h0", 1)])],
+            )
+            .after(owned()),
+            Race::of(
+                "ours releases the address that upstream has only counted",
+                [ours("b", [release("h0")]), upstream("a", [assign_ip("h0", "10.0.0.1")])],
+            )
+            .after(owned()),
+            Race::of(
                 "ours releases what upstream adds to",
                 [ours("a", [release("h0")]), upstream("a", [assign("h0", 1)])],
             )
