@@ -1,7 +1,7 @@
 //! The local store under processes that are killed. The children are this test binary itself.
 #![cfg(feature = "local")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
