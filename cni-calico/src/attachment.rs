@@ -3,7 +3,7 @@
 
 use cni::{Error, Request, code};
 use cni_ipam::identity::Identity;
-use cni_ipam::node;
+use cni_ipam::{datastore, node};
 use libcalico::names;
 use netutils::Device;
 
@@ -32,6 +32,8 @@ pub struct Attachment {
 impl Attachment {
     /// Reads what every verb needs.
     pub fn of(conf: Conf, request: &Request) -> Result<Attachment, Error> {
+        // A wrong setting is named before a file that isn't there yet.
+        datastore::config(&conf.shared)?;
         let node = node::name(&conf.shared)?;
         let identity = Identity::of(request, &node);
         let MesosLabels { labels, namespace } = match identity.pod() {

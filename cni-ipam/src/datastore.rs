@@ -7,11 +7,11 @@ use std::time::Instant;
 use cni::code;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use libcalico::bootstrap::{self, Bootstrap};
-use libcalico::config::{Secret, Settings};
+use libcalico::config::{ConfigError, DatastoreConfig, Secret, Settings};
 use libcalico::resources::{ClusterInformation, Kind, Object};
 use libcalico::store::{Document, Key, Query, Store};
 
-use crate::conf::NetConf;
+use crate::conf::{self, NetConf};
 use crate::fault;
 
 /// The ranges from which a fresh local store takes its IPv4 pool: the first in which the host has
@@ -20,17 +20,37 @@ const IPV4_POOLS: [&str; 4] = ["192.168.0.0/16", "172.16.0.0/16", "10.244.0.0/16
 /// The IPv6 pool of a fresh local store.
 const IPV6_POOL: &str = "fd80:24e2:f998:72d6::/64";
 
-/// An open store, and what a fresh one would begin with.
+/// An open store.
 pub struct Datastore {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// What a fresh embedded store gets; none where somebody else sets the cluster up.
-    bootstrap: Option<Bootstrap>,
+    /// Set for an embedded store, which sets itself up; elsewhere calico/node does it.
+    embedded: Option<Embedded>,
 }
 
-/// Opens the store that the configuration names. What the configuration leaves out comes from the
-/// environment. Nothing is asked yet.
+/// What a fresh embedded store is set up from.
+struct Embedded {
+    node: String,
+    conf: conf::Local,
+}
+
+/// Opens the store that the configuration names. Nothing is asked yet.
 pub fn open(conf: &NetConf, node: &str) -> Result<Datastore, cni::Error> {
+    let config = config(conf)?;
+    let embedded = match config {
+        DatastoreConfig::Etcd(_) => None,
+        #[cfg(feature = "local")]
+        DatastoreConfig::Local(_) => {
+            Some(Embedded { node: node.to_owned(), conf: conf.local.clone() })
+        }
+    };
+    let store = config.open().map_err(|error| fault::store(&error))?;
+    Ok(Datastore { store, embedded })
+}
+
+/// The store that the configuration names, or what is wrong with its settings. What the
+/// configuration leaves out comes from the environment.
+pub fn config(conf: &NetConf) -> Result<DatastoreConfig, cni::Error> {
     for (field, value) in
         [("etcd_authority", &conf.etcd_authority), ("etcd_scheme", &conf.etcd_scheme)]
     {
@@ -58,30 +78,24 @@ pub fn open(conf: &NetConf, node: &str) -> Result<Datastore, cni::Error> {
         local_path: conf.local.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
         ..Settings::default()
     };
-    let config = settings
-        .or(Settings::from_env(|name| std::env::var(name).ok()))
-        .resolve()
-        .map_err(|error| {
-            let code = match error {
-                libcalico::config::ConfigError::Type { .. } => code::UNSUPPORTED_FIELD,
-                _ => code::INVALID_CONFIG,
-            };
-            cni::Error::new(code, error.to_string())
-        })?;
-    let bootstrap = match config {
-        libcalico::config::DatastoreConfig::Etcd(_) => None,
-        #[cfg(feature = "local")]
-        libcalico::config::DatastoreConfig::Local(_) => Some(fresh(conf, node)),
-    };
-    let store = config.open().map_err(|error| fault::store(&error))?;
-    Ok(Datastore { store, bootstrap })
+    settings.or(Settings::from_env(|name| std::env::var(name).ok())).resolve().map_err(|error| {
+        let code = match error {
+            ConfigError::Type { .. } => code::UNSUPPORTED_FIELD,
+            _ => code::INVALID_CONFIG,
+        };
+        cni::Error::new(code, error.to_string())
+    })
 }
 
-#[cfg(feature = "local")]
-fn fresh(conf: &NetConf, node: &str) -> Bootstrap {
-    let ipv4_pool = conf.local.ipv4_pool_cidr.or_else(|| free_pool(&host_addresses()));
-    let ipv6_pool = conf.local.ipv6_pool_cidr.or_else(|| IPV6_POOL.parse::<Ipv6Net>().ok());
-    Bootstrap { node_name: node.into(), ipv4_pool, ipv6_pool }
+impl Embedded {
+    /// What a fresh store begins with. Looks at the host's addresses, so only when it is fresh.
+    fn bootstrap(&self) -> Bootstrap {
+        Bootstrap {
+            node_name: self.node.clone(),
+            ipv4_pool: self.conf.ipv4_pool_cidr.or_else(|| free_pool(&host_addresses())),
+            ipv6_pool: self.conf.ipv6_pool_cidr.or_else(|| IPV6_POOL.parse::<Ipv6Net>().ok()),
+        }
+    }
 }
 
 /// The first range that none of the host's addresses is in.
@@ -140,7 +154,7 @@ pub fn ensure_ready(answer: &[Document], store: &dyn Store) -> Result<(), cni::E
 impl Datastore {
     /// Whether this is an embedded store that nobody has set up: it holds nothing.
     pub fn is_fresh(&self, cluster: &[Document]) -> bool {
-        self.bootstrap.is_some() && cluster.is_empty()
+        self.embedded.is_some() && cluster.is_empty()
     }
 
     /// Sets up an embedded store that is fresh, or knows another name of this node; does nothing to
@@ -151,12 +165,12 @@ impl Datastore {
         node: &[Document],
         deadline: Instant,
     ) -> Result<bool, cni::Error> {
-        let Some(bootstrap) = &self.bootstrap else { return Ok(false) };
+        let Some(embedded) = &self.embedded else { return Ok(false) };
         if !cluster.is_empty() && !node.is_empty() {
             return Ok(false);
         }
         tracing::info!("setting up {}", self.store.describe());
-        bootstrap::bootstrap_local(&*self.store, bootstrap, deadline)
+        bootstrap::bootstrap_local(&*self.store, &embedded.bootstrap(), deadline)
             .await
             .map_err(|error| fault::damaged(&error))?;
         Ok(true)
