@@ -33,6 +33,9 @@ pub struct Monitor {
     /// Blocks whose affinity one of ours removed while a process of upstream's was about to create
     /// them.
     orphans: BTreeSet<IpNet>,
+    /// For how many seconds released addresses cool down, and since when those do that still do.
+    cooldown: i64,
+    cooling: BTreeMap<IpAddr, i64>,
     /// What handles count too much.
     excess: BTreeMap<(String, IpNet), i64>,
     /// A process of upstream's has lost a race.
@@ -41,8 +44,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub fn new(upstream: impl IntoIterator<Item = usize>, mixed: bool) -> Monitor {
-        Monitor { upstream: upstream.into_iter().collect(), mixed, ..Monitor::default() }
+    pub fn new(upstream: impl IntoIterator<Item = usize>, mixed: bool, cooldown: i64) -> Monitor {
+        Monitor { upstream: upstream.into_iter().collect(), mixed, cooldown, ..Monitor::default() }
     }
 
     pub fn violate(&mut self, text: String) {
@@ -182,7 +185,23 @@ impl Monitor {
                 found.push(format!("I9: the free ones of {cidr} go from {old:?} to {new:?}"));
             }
         }
+        let cools = |address: IpAddr| {
+            let record = block.record(address).ok().flatten();
+            record.is_some_and(|record| record.released_at.is_some())
+        };
+        // Times are stored in whole seconds.
+        let least = (self.cooldown - 1) * 1_000_000_000;
+        self.cooling.retain(|address, since| {
+            let over = cidr.contains(address) && !cools(*address);
+            if over && planned - *since < least {
+                found.push(format!("{address} was free before it had cooled down"));
+            }
+            !over
+        });
         for (address, record) in block.allocated() {
+            if record.released_at.is_some() {
+                self.cooling.entry(address).or_insert(planned);
+            }
             let before = old.and_then(|old| old.record(address).ok().flatten());
             let sequence = block.sequence_of(address).unwrap_or(0);
             let new = before.is_none_or(|before| {

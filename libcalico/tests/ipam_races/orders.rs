@@ -88,6 +88,20 @@ fn two_of_ours() {
     );
 }
 
+/// A block with nothing but cooling addresses isn't empty.
+#[test]
+fn a_block_that_cools_down_is_not_taken_over() {
+    let mut race = Race::of(
+        "cooling",
+        [ours("a", [assign("h1", 1), release("h1")]), ours("b", [assign("h2", 8)])],
+    )
+    .after([ours("a", [claim(POOL)])])
+    .aged(100)
+    .strict();
+    (race.cooldown, race.tick) = (30, 1_000_000_000);
+    every_order(vec![race], 50.0);
+}
+
 #[test]
 fn three_of_ours() {
     every_order(

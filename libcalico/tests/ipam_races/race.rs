@@ -149,8 +149,12 @@ impl Race {
         let all = || self.before.iter().chain(&self.actors);
         let upstream = all().enumerate().filter(|(_, actor)| actor.upstream).map(|(seat, _)| seat);
         let mixed = all().any(|actor| actor.upstream);
-        let table =
-            Table::new(Monitor::new(upstream, mixed), first + self.actors.len(), self.tick, traced);
+        let table = Table::new(
+            Monitor::new(upstream, mixed, self.cooldown),
+            first + self.actors.len(),
+            self.tick,
+            traced,
+        );
         self.furnish(&table);
         for (seat, actor) in self.before.iter().enumerate() {
             let mut player = Player::new(&table, seat, actor.clone(), Vec::new());
