@@ -37,13 +37,9 @@ struct Embedded {
 /// Opens the store that the configuration names. Nothing is asked yet.
 pub fn open(conf: &NetConf, node: &str) -> Result<Datastore, cni::Error> {
     let config = config(conf)?;
-    let embedded = match config {
-        DatastoreConfig::Etcd(_) => None,
-        #[cfg(feature = "local")]
-        DatastoreConfig::Local(_) => {
-            Some(Embedded { node: node.to_owned(), conf: conf.local.clone() })
-        }
-    };
+    let is_embedded = !matches!(config, DatastoreConfig::Etcd(_));
+    let embedded =
+        is_embedded.then(|| Embedded { node: node.to_owned(), conf: conf.local.clone() });
     let store = config.open().map_err(|error| fault::store(&error))?;
     Ok(Datastore { store, embedded })
 }
