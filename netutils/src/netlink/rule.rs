@@ -10,6 +10,10 @@ use crate::netlink::Netlink;
 use crate::netlink::error::NetlinkError;
 use crate::netlink::route::Family;
 
+/// Before the ordinary tables (32766 and 32767). Named, since without a number the kernel makes a
+/// second rule of the same words instead of refusing it.
+const PRIORITY: u32 = 32_000;
+
 impl Netlink {
     /// Has packets from these addresses looked up in a table before the ordinary one; that the rule
     /// is there already is fine.
@@ -18,6 +22,7 @@ impl Netlink {
         let mut message = rule(family, table);
         message.header.src_len = from.prefix_len();
         message.header.action = RuleAction::ToTable;
+        message.attributes.push(RuleAttribute::Priority(PRIORITY));
         message.attributes.push(RuleAttribute::Source(from.trunc().addr()));
         let request = RouteNetlinkMessage::NewRule(message);
         match self.request(request, NLM_F_CREATE | NLM_F_EXCL).await {
