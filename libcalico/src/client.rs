@@ -3,10 +3,11 @@
 //!
 //! [`prepare`] has the part without I/O, for who puts resources into one commit with other
 //! documents. [`Client`] is the shell around it. What needs more than its own object has a file
-//! of its own: pools and tiers.
+//! of its own: nodes, pools and tiers.
 
 mod error;
 mod ip_pool;
+mod node;
 pub mod prepare;
 #[cfg(test)]
 mod tests;
@@ -170,8 +171,7 @@ impl Client {
     }
 
     /// Removes an object and returns what it was: that at `revision`, or whatever is there. A pool
-    /// goes by [`Client::delete_pool`]. Of a node, only the object itself goes: its endpoints, its
-    /// addresses and what else upstream's client removes with it stay.
+    /// goes by [`Client::delete_pool`] and a node by [`Client::delete_node`].
     pub async fn delete<S: Spec>(
         &self,
         namespace: &str,
@@ -291,6 +291,10 @@ impl Client {
         let Key::Resource { kind, name, .. } = key else { return Ok(()) };
         let reason = match kind {
             Kind::IpPool => "its blocks must be released with it".to_owned(),
+            Kind::Node => {
+                "its endpoints, addresses and blocks must go with it: use Client::delete_node"
+                    .to_owned()
+            }
             Kind::Profile if name == profile::DEFAULT_ALLOW => "it is built in".to_owned(),
             Kind::Tier => match self.why_tier_stays(name, deadline).await? {
                 Some(reason) => reason,

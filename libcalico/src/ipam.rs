@@ -48,6 +48,6 @@ pub use config::IpamConfig;
 pub use error::{IpamError, IpamErrorKind, PoolReport, Shortfall};
 pub use owner::{AssignmentAttributes, Attributes, Owner, OwnerUpdates, SideUpdate};
 pub use pool::{IntendedUse, Labels, PassedOver, Pool, PoolRef};
-pub use release::{ReleaseOutcome, possible_block_queries, release_queries};
+pub use release::{Claim, ReleaseOutcome, possible_block_queries, release_queries};
 pub use request::{AssignIp, Assigned, Assignment, AutoAssign, Companion, FamilyResult};
 pub use utilization::{BlockUtilization, PoolUtilization, Usage, Utilization};

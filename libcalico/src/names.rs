@@ -81,6 +81,10 @@ pub enum Tunnel {
 }
 
 impl Tunnel {
+    /// Every tunnel.
+    pub const ALL: [Tunnel; 5] =
+        [Tunnel::Ipip, Tunnel::Vxlan, Tunnel::VxlanV6, Tunnel::Wireguard, Tunnel::WireguardV6];
+
     /// The handle of this tunnel's address on a node.
     pub fn handle_id(self, node: &str) -> String {
         let tunnel = match self {

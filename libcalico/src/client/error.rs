@@ -1,5 +1,6 @@
 //! What can go wrong with a request to the client, and what kind of failure it is.
 
+use crate::ipam::{IpamError, IpamErrorKind};
 use crate::resources::{DecodeError, ValidationError};
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -21,6 +22,17 @@ pub enum ClientError {
     Decode(#[from] DecodeError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Ipam(IpamError),
+}
+
+impl From<IpamError> for ClientError {
+    fn from(error: IpamError) -> ClientError {
+        match error {
+            IpamError::Store(error) => ClientError::Store(error),
+            error => ClientError::Ipam(error),
+        }
+    }
 }
 
 /// The kinds of failures, from which retries and CNI codes are decided.
@@ -58,6 +70,13 @@ impl ClientError {
                 | StoreErrorKind::Unknown
                 | StoreErrorKind::Compacted => ErrorKind::Unavailable,
                 StoreErrorKind::Corrupt => ErrorKind::Internal,
+            },
+            ClientError::Ipam(error) => match error.kind() {
+                IpamErrorKind::Invalid => ErrorKind::Invalid,
+                IpamErrorKind::NotFound => ErrorKind::NotFound,
+                IpamErrorKind::Conflict | IpamErrorKind::Exhausted => ErrorKind::Conflict,
+                IpamErrorKind::Unavailable => ErrorKind::Unavailable,
+                IpamErrorKind::Internal => ErrorKind::Internal,
             },
         }
     }

@@ -17,7 +17,7 @@ use super::owner::{
     AssignmentAttributes, IpsByHandle, OwnerUpdates, ReadAttributes, SetOwnerAttributes,
 };
 use super::pool::PoolRef;
-use super::release::{CollectCold, ReleaseByHandle, ReleaseIps, ReleaseOutcome};
+use super::release::{Claim, CollectCold, ReleaseByHandle, ReleaseIps, ReleaseOutcome};
 use super::request::{AssignIp, Assigned, Assignment, AutoAssign, Companion, check_name};
 use super::specific::AssignIpOperation;
 use super::surrender::{Conditions, Surrender, Which, legacy_marker};
@@ -126,6 +126,16 @@ impl<'a> Allocator<'a> {
         deadline: Instant,
     ) -> Result<ReleaseOutcome, IpamError> {
         self.run(ReleaseIps::new(guards), None, deadline).await
+    }
+
+    /// Releases addresses of which it is only known who had them: each if what is recorded of it
+    /// agrees at the moment of the release. What somebody else has by now is kept.
+    pub async fn release_claimed(
+        &self,
+        claims: &[Claim],
+        deadline: Instant,
+    ) -> Result<ReleaseOutcome, IpamError> {
+        self.run(ReleaseIps::claimed(claims), None, deadline).await
     }
 
     /// Frees what has cooled down in these blocks; answers how many addresses that was. Blocks do

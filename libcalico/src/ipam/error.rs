@@ -246,6 +246,17 @@ pub enum IpamError {
         /// How often.
         attempts: u32,
     },
+    /// A block's document doesn't fit into a commit any more.
+    #[error(
+        "block {block} would take {bytes} bytes, and a store takes {} at once: release addresses of it, shorten their attributes, or use a pool whose blocks are smaller, with a blockSize above {}",
+        crate::store::MAX_COMMIT_BYTES, block.prefix_len()
+    )]
+    BlockTooLarge {
+        /// The block.
+        block: IpNet,
+        /// The length of its document.
+        bytes: usize,
+    },
     /// A stored document can't be read.
     #[error("{what} in the datastore can't be read: {problem}; see calicoctl ipam check")]
     Damaged {
@@ -343,6 +354,7 @@ impl IpamError {
             | IpamError::PoolFamily { .. }
             | IpamError::Selector { .. }
             | IpamError::TooMany { .. }
+            | IpamError::BlockTooLarge { .. }
             | IpamError::NotInPool { .. }
             | IpamError::UseNotAllowed { .. }
             | IpamError::CidrOutside { .. }

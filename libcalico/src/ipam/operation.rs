@@ -8,8 +8,8 @@ use super::error::IpamError;
 use super::stage::Env;
 use super::view::View;
 use crate::store::{
-    Action, Change, Committed, Document, Guard, Key, Query, Snapshot, Store, StoreError,
-    StoreErrorKind,
+    Action, Change, Committed, Document, Guard, Key, MAX_COMMIT_BYTES, Query, Snapshot, Store,
+    StoreError, StoreErrorKind,
 };
 
 /// What an operation wants next.
@@ -114,13 +114,16 @@ async fn commit(
     store: &dyn Store,
     changes: &[Change],
     deadline: Instant,
-) -> Result<Committed, StoreError> {
+) -> Result<Committed, IpamError> {
     let error = match store.commit(changes, deadline).await {
         Err(error) if error.kind == StoreErrorKind::Unknown => error,
-        result => return result,
+        Err(error) if error.kind == StoreErrorKind::Invalid => {
+            return Err(too_large(changes).unwrap_or(IpamError::Store(error)));
+        }
+        result => return Ok(result?),
     };
     let queries: Vec<Query> = changes.iter().map(|change| Query::Key(change.key.clone())).collect();
-    let Ok(snapshot) = store.read(&queries, deadline).await else { return Err(error) };
+    let Ok(snapshot) = store.read(&queries, deadline).await else { return Err(error.into()) };
     let revision = snapshot.revision;
     let present: Vec<Option<Document>> =
         snapshot.results.into_iter().map(|mut found| found.pop()).collect();
@@ -130,6 +133,16 @@ async fn commit(
     }
     let newest = present.iter().flatten().map(|found| found.revision).max();
     Ok(Committed::Done(newest.unwrap_or(revision)))
+}
+
+/// The largest block of a commit that a store doesn't take, if it alone takes most of the room.
+fn too_large(changes: &[Change]) -> Option<IpamError> {
+    let block = |change: &Change| match (&change.key, &change.action) {
+        (Key::Block(block), Action::Put(value)) => Some((value.len(), *block)),
+        _ => None,
+    };
+    let (bytes, block) = changes.iter().filter_map(block).max()?;
+    (bytes > MAX_COMMIT_BYTES / 2).then_some(IpamError::BlockTooLarge { block, bytes })
 }
 
 fn was_made(changes: &[Change], present: &[Option<Document>]) -> bool {

@@ -19,7 +19,7 @@ use crate::resources::Kind;
 use crate::store::{AffinityType, Key, Prefix, Query};
 
 pub(crate) use by_address::ReleaseIps;
-pub use by_address::ReleaseOutcome;
+pub use by_address::{Claim, ReleaseOutcome};
 pub(crate) use by_handle::ReleaseByHandle;
 
 /// What has to be read before addresses of these handles are released, at one revision.

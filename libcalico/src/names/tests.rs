@@ -157,6 +157,23 @@ fn handles_are_upstreams() {
     assert_eq!(legacy_cni_handle_id("abc"), "abc");
 }
 
+/// Weak point 19 (`reference/ipam.md` 15.2): upstream crashes for most of these lengths.
+#[test]
+fn a_virtual_machine_with_a_name_of_any_length_has_a_short_handle_of_its_own() {
+    for network in 1..=253 {
+        let network = "n".repeat(network);
+        for vm in [1, 63, 84, 127, 128, 253] {
+            let [one, other] = ['a', 'b']
+                .map(|end| vm_handle_id(&network, "shop", &format!("{}{end}", "v".repeat(vm))));
+            assert!(one.len() <= 128, "{one}");
+            // The network's name alone may fill the handle; no network is called so.
+            assert!(one != other || network.len() > 110, "{one}");
+        }
+        vm_handle_id(&network, "läden", "größe".repeat(60).as_str());
+        vm_handle_id(&"ñ".repeat(network.len()), "shop", "vm");
+    }
+}
+
 #[test]
 fn tunnel_handles_are_upstreams() {
     let all: serde_json::Value =

@@ -1,13 +1,16 @@
 //! The weak points of upstream (`reference/ipam.md` 15.2) that no other row shows, what happens when
 //! others write in between or answers are lost, and what belongs into the same commit.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use libcalico::ipam::block::AttributeRecord;
 use libcalico::ipam::handle::Handle;
 use libcalico::ipam::{AutoAssign, Block, IpamError, IpamErrorKind};
 use libcalico::resources::Kind;
 use libcalico::store::{
-    AffinityOwner, Change, Fault, Key, MemoryStore, Query, StoreError, StoreErrorKind,
+    AffinityOwner, Change, Fault, Key, MAX_COMMIT_BYTES, MemoryStore, Query, StoreError,
+    StoreErrorKind,
 };
 
 use crate::cluster::{Cluster, found, ip, net, pool, soon, wanted};
@@ -194,6 +197,50 @@ rows! { only on memory:
         cluster.wait(-86_400);
         cluster.release("h").await;
         assert_eq!(found(&cluster.auto(&wanted("host-b", 1, 0)).await), 1);
+    }
+
+    async fn weak23_a_block_that_becomes_too_large_is_named(cluster) {
+        cluster.nodes(&["host-a"]).await;
+        cluster.pool(pool("pool1", "10.0.0.0/20").block_size(20)).await;
+        cluster.assign("host-a", "first").await.expect("assigned");
+        // All but a few addresses are in use, with attributes so long that there is just room left.
+        let mut block = cluster.block("10.0.0.0/20").await.expect("a block");
+        let mut fill = |length: usize| {
+            for ordinal in 1..4000u32 {
+                let text = format!("{ordinal:04}{}", "x".repeat(length));
+                let secondary = BTreeMap::from([("pod".to_owned(), text)]);
+                let record = AttributeRecord { secondary, ..AttributeRecord::default() };
+                let records = block.attributes.get_or_insert_default();
+                records.truncate(ordinal as usize);
+                records.push(record);
+                block.allocations[ordinal as usize] = Some(ordinal);
+            }
+            block.unallocated = (4000..4096).collect();
+            block.encode()
+        };
+        let room = MAX_COMMIT_BYTES - fill(0).len();
+        cluster.put(Key::Block(net("10.0.0.0/20")), fill(room / 4000 - 1)).await;
+        let mut request = AutoAssign::new("host-a");
+        request.attributes.insert("pod".into(), "p".repeat(1000));
+        let mut error = None;
+        for n in 0..96 {
+            request.handle = Some(format!("h{n}"));
+            if let Err(failure) = cluster.auto(&request).await {
+                error = Some(failure);
+                break;
+            }
+        }
+        let error = error.expect("the block can't take all of them");
+        let text = error.to_string();
+        assert!(matches!(error, IpamError::BlockTooLarge { .. }), "{text}");
+        assert_eq!(error.kind(), IpamErrorKind::Invalid);
+        for part in ["block 10.0.0.0/20 would take 157", "release addresses", "blockSize above 20"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(cluster.handles().await.len() > 1, "the first ones found room");
+        // The next step helps.
+        assert_eq!(cluster.release("h0").await.len(), 1);
+        cluster.auto(&request).await.expect("there is room again");
     }
 
     async fn weak24_every_call_ends_by_its_deadline(cluster) {

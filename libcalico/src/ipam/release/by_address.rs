@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::dispose;
 use crate::ipam::address;
-use crate::ipam::block::ReleaseGuard;
+use crate::ipam::block::{AttributeRecord, ReleaseGuard};
 use crate::ipam::error::IpamError;
 use crate::ipam::handle;
 use crate::ipam::operation::{Operation, Step};
@@ -25,14 +25,47 @@ pub struct ReleaseOutcome {
     pub unallocated: Vec<IpAddr>,
     /// What was done, those that were free included.
     pub processed: Vec<ReleaseGuard>,
+    /// What somebody else has by now; only of a release of claims.
+    pub kept: Vec<IpAddr>,
     /// The first failure.
     pub error: Option<IpamError>,
 }
+
+/// Says that an address was given to a container, or to a tunnel, of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The address.
+    pub address: IpAddr,
+    /// The node, as the attribute `node` of the address names it.
+    pub node: String,
+    /// The handles under which it may have been given.
+    pub handles: Vec<String>,
+    /// The container, whose handle in any network will do; empty for none.
+    pub container_id: String,
+}
+
+impl Claim {
+    /// Whether what is recorded of the address agrees.
+    fn agrees(&self, record: &AttributeRecord) -> bool {
+        let given_to = record.handle().unwrap_or_default();
+        let network = given_to.strip_suffix(&self.container_id);
+        let of_container =
+            !self.container_id.is_empty() && network.is_some_and(|rest| rest.ends_with('.'));
+        let node = record.secondary.get(ATTRIBUTE_NODE);
+        node == Some(&self.node)
+            && (of_container || self.handles.iter().any(|id| handle::sanitize(id) == given_to))
+    }
+}
+
+/// The attribute that names the node for which an address was given.
+const ATTRIBUTE_NODE: &str = "node";
 
 /// Releases addresses.
 pub(crate) struct ReleaseIps {
     /// What is left to do, each address once.
     guards: BTreeMap<IpAddr, ReleaseGuard>,
+    /// Of these addresses, what doesn't agree stays.
+    claims: BTreeMap<IpAddr, Claim>,
     outcome: ReleaseOutcome,
     /// What the commit of the last step releases.
     next: Vec<ReleaseGuard>,
@@ -42,7 +75,29 @@ impl ReleaseIps {
     /// Of an address that is named twice, the last guard counts.
     pub(crate) fn new(guards: &[ReleaseGuard]) -> ReleaseIps {
         let guards = guards.iter().map(|guard| (guard.address, guard.clone())).collect();
-        ReleaseIps { guards, outcome: ReleaseOutcome::default(), next: Vec::new() }
+        let (claims, outcome) = (BTreeMap::new(), ReleaseOutcome::default());
+        ReleaseIps { guards, claims, outcome, next: Vec::new() }
+    }
+
+    /// Releases what agrees with its claim, and leaves the rest.
+    pub(crate) fn claimed(claims: &[Claim]) -> ReleaseIps {
+        let guard = |claim: &Claim| ReleaseGuard {
+            address: claim.address,
+            handle: None,
+            sequence_number: None,
+        };
+        let guards: Vec<ReleaseGuard> = claims.iter().map(guard).collect();
+        let claims = claims.iter().map(|claim| (claim.address, claim.clone())).collect();
+        ReleaseIps { claims, ..ReleaseIps::new(&guards) }
+    }
+
+    /// Whether somebody else has an address by now. The commit only happens on the block that this
+    /// was seen in.
+    fn is_anothers(&self, ip: IpAddr, cidr: IpNet, view: &View) -> bool {
+        let Some(claim) = self.claims.get(&ip) else { return false };
+        let Fact::Present(_, block) = view.block(cidr) else { return false };
+        let record = block.record(ip).ok().flatten();
+        record.is_some_and(|record| record.released_at.is_none() && !claim.agrees(record))
     }
 
     /// The block of an address: where its pool says, else wherever one is found. `Err` names what
@@ -138,9 +193,12 @@ impl Operation for ReleaseIps {
         let pools = view.pools();
         let mut needs = BTreeSet::new();
         let mut by_block: BTreeMap<IpNet, Vec<ReleaseGuard>> = BTreeMap::new();
-        let mut nowhere = Vec::new();
+        let (mut nowhere, mut kept) = (Vec::new(), Vec::new());
         for guard in self.guards.values() {
             match Self::block_of(guard.address, view, &pools) {
+                Ok(Some(cidr)) if self.is_anothers(guard.address, cidr, view) => {
+                    kept.push(guard.address);
+                }
                 Ok(Some(cidr)) => by_block.entry(cidr).or_default().push(guard.clone()),
                 Ok(None) => nowhere.push(guard.clone()),
                 Err(unknown) => needs.extend(unknown),
@@ -149,6 +207,10 @@ impl Operation for ReleaseIps {
         if !needs.is_empty() {
             // Large requests are read in parts.
             return Ok(Step::Read(needs.into_iter().take(64).map(Query::Key).collect()));
+        }
+        for ip in kept {
+            self.guards.remove(&ip);
+            self.outcome.kept.push(ip);
         }
         for guard in nowhere {
             self.outcome.unallocated.push(guard.address);
