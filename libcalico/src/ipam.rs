@@ -25,8 +25,6 @@ mod claim;
 pub mod config;
 mod error;
 pub mod handle;
-#[cfg(test)]
-mod interleaving;
 mod operation;
 mod owner;
 pub mod pool;
