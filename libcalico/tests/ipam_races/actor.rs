@@ -112,6 +112,7 @@ impl Actor {
                 act.handle().map(|handle| table.monitor().known(handle)).unwrap_or_default();
             let releases = matches!(act, Act::Release { .. } | Act::ReleaseIps { .. });
             let handle = act.handle().unwrap_or_default();
+            let ended = table.monitor().releases_ended(handle);
             if releases {
                 table.monitor().releases(handle);
             }
@@ -139,7 +140,7 @@ impl Actor {
                 }
             };
             for one in taken {
-                table.monitor().told(handle, one.address, one.sequence_number);
+                table.monitor().told(handle, one.address, one.sequence_number, ended);
             }
             if releases {
                 let all = its_own(handle) && matches!(act, Act::Release { .. });

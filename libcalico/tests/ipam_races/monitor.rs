@@ -30,6 +30,8 @@ pub struct Monitor {
     known: BTreeMap<String, Vec<(IpAddr, u64)>>,
     /// How many releases of each handle are under way.
     releasing: BTreeMap<String, usize>,
+    /// How many releases of each handle have ended.
+    ended: BTreeMap<String, usize>,
     /// Blocks whose affinity one of ours removed while a process of upstream's was about to create
     /// them.
     orphans: BTreeSet<IpNet>,
@@ -64,10 +66,18 @@ impl Monitor {
         self.upstream_lost |= guarded && self.upstream.contains(&seat);
     }
 
-    /// An actor was told that a handle has an address now.
-    pub fn told(&mut self, handle: &str, address: IpAddr, sequence_number: u64) {
+    /// How many releases of a handle have ended so far.
+    pub fn releases_ended(&self, handle: &str) -> usize {
+        self.ended.get(handle).copied().unwrap_or_default()
+    }
+
+    /// An actor was told that a handle has an address now. `ended` is how many releases of the
+    /// handle had ended when it began to ask: one that ran meanwhile may have taken from a request
+    /// of several commits what an early one of them had got.
+    pub fn told(&mut self, handle: &str, address: IpAddr, sequence_number: u64, ended: usize) {
         self.known.entry(handle.to_owned()).or_default().push((address, sequence_number));
-        if self.releasing.get(handle).is_some_and(|count| *count > 0) {
+        let is_releasing = self.releasing.get(handle).is_some_and(|count| *count > 0);
+        if is_releasing || self.releases_ended(handle) != ended {
             return;
         }
         if let Some(other) = self.holders.insert(address, handle.to_owned())
@@ -91,6 +101,7 @@ impl Monitor {
     /// A release of a handle ended; when nobody else could give it addresses, nothing is left.
     pub fn released(&mut self, handle: &str, all: bool) {
         *self.releasing.entry(handle.to_owned()).or_default() -= 1;
+        *self.ended.entry(handle.to_owned()).or_default() += 1;
         if all {
             let left: Vec<IpAddr> =
                 self.blocks.values().flat_map(|block| block.addresses_of(handle)).collect();
