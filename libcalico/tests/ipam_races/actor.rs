@@ -247,6 +247,16 @@ async fn upstreams(
     let (taken, failed) = upstream_does(process, act, known).await;
     if let Some(error) = failed {
         table.note(|| format!("   upstream's {act:?} on {} fails: {error:?}", process.host));
+        let claims = !matches!(
+            act,
+            Act::Release { .. }
+                | Act::ReleaseIps { .. }
+                | Act::GiveUp { .. }
+                | Act::RemoveHost { .. }
+        );
+        if claims && error == Fail::Missing {
+            table.monitor().gives_up();
+        }
     }
     taken
 }

@@ -71,6 +71,12 @@ impl Monitor {
         self.ended.get(handle).copied().unwrap_or_default()
     }
 
+    /// A process of upstream's lost the creation of a block, and then found it gone: it fails and
+    /// leaves its pending affinity.
+    pub fn gives_up(&mut self) {
+        self.upstream_lost = true;
+    }
+
     /// An actor was told that a handle has an address now. `ended` is how many releases of the
     /// handle had ended when it began to ask: one that ran meanwhile may have taken from a request
     /// of several commits what an early one of them had got.
