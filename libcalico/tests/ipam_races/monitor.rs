@@ -157,7 +157,9 @@ impl Monitor {
                         self.violate(format!("ours wrote an affinity that is {state:?}"));
                     }
                     self.affinities.insert((owner.clone(), *cidr), state);
-                    self.orphans.remove(cidr);
+                    if self.blocks.get(cidr).is_some_and(|block| block.is_owned_by(owner)) {
+                        self.orphans.remove(cidr);
+                    }
                 }
                 (Key::Affinity(owner, cidr), Action::Delete) => {
                     self.affinities.remove(&(owner.clone(), *cidr));
