@@ -100,12 +100,19 @@ impl Actor {
         self.acts.iter().filter_map(Act::handle)
     }
 
-    /// Does all that it has to. `shared` are the handles that others work on, too.
-    pub async fn run(self, table: Arc<Table>, store: Arc<dyn Store>, shared: Vec<String>) {
+    /// Does all that it has to. `shared` are the handles that others work on, too. The clocks of
+    /// two hosts, or two looks at one, never agree to the nanosecond: `skew` is this actor's.
+    pub async fn run(
+        self,
+        table: Arc<Table>,
+        store: Arc<dyn Store>,
+        shared: Vec<String>,
+        skew: time::Duration,
+    ) {
         let its_own = |handle: &str| !shared.iter().any(|other| other == handle);
         let clock: Clock = {
             let table = table.clone();
-            Arc::new(move || table.now())
+            Arc::new(move || table.now() + skew)
         };
         for act in &self.acts {
             let known =

@@ -351,7 +351,8 @@ struct Player {
 
 impl Player {
     fn new(table: &Arc<Table>, seat: usize, actor: Actor, shared: Vec<String>) -> Player {
-        let run = Box::pin(actor.run(table.clone(), table.seat(seat), shared));
+        let skew = time::Duration::microseconds(i64::try_from(seat).unwrap_or_default());
+        let run = Box::pin(actor.run(table.clone(), table.seat(seat), shared, skew));
         Player { table: table.clone(), seat, run, done: false }
     }
 
