@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-/// The folder that holds `calico` and `calico-ipam`: what `CALICO_RS_BIN_DIR` says, else the
+/// The folder that holds `calico`, `calico-ipam` and `calicoctl`: what `CALICO_RS_BIN_DIR` says, else the
 /// profile's folder that the test executable was built into.
 pub fn binary_dir() -> Result<PathBuf> {
     let dir = match env::var_os("CALICO_RS_BIN_DIR") {
@@ -16,7 +16,7 @@ pub fn binary_dir() -> Result<PathBuf> {
             deps.parent().context("test executable outside of a target folder")?.to_owned()
         }
     };
-    for name in ["calico", "calico-ipam"] {
+    for name in ["calico", "calico-ipam", "calicoctl"] {
         ensure!(
             dir.join(name).is_file(),
             "no {name} in {}: run scripts/test, or cargo build --workspace, or set \

@@ -20,9 +20,15 @@ pub(super) const OWN: [(&str, &str); 5] =
 
 /// Makes the host's own folders.
 pub(super) fn fill(dir: &Path) -> Result<()> {
-    for folder in
-        ["run/machine-etc", "run/netns", "etc/cni/net.d", "opt/cni/bin", "lib/calico", "lib/cni"]
-    {
+    for folder in [
+        "run/machine-etc",
+        "run/netns",
+        "etc/cni/net.d",
+        "opt/bin",
+        "opt/cni/bin",
+        "lib/calico",
+        "lib/cni",
+    ] {
         fs::create_dir_all(dir.join(folder))
             .with_context(|| format!("creating {folder} in {}", dir.display()))?;
     }
@@ -46,7 +52,7 @@ pub(super) fn separate(dir: &Path, name: &str) -> io::Result<Child> {
     )?;
     sethostname(name)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    mount_binaries(&dir.join("opt/cni/bin"))?;
+    mount_binaries(&dir.join("opt"))?;
     mount_sys(&dir.join("run/machine-etc"))?;
     bind(Path::new("/etc"), &dir.join("run/machine-etc"))?;
     for (folder, own) in OWN {
@@ -65,9 +71,13 @@ pub(super) fn separate(dir: &Path, name: &str) -> io::Result<Child> {
         .spawn()
 }
 
-/// Puts Debian's plugins and ours where runtimes look for them.
-fn mount_binaries(bin: &Path) -> io::Result<()> {
+/// Puts Debian's plugins and ours where runtimes look for them, and `calicoctl` beside.
+fn mount_binaries(opt: &Path) -> io::Result<()> {
     let ours = binary_dir().map_err(io::Error::other)?;
+    let command = opt.join("bin/calicoctl");
+    File::create(&command)?;
+    bind(&ours.join("calicoctl"), &command)?;
+    let bin = opt.join("cni/bin");
     let mut plugins = vec![ours.join("calico"), ours.join("calico-ipam")];
     if let Ok(folder) = fs::read_dir("/usr/lib/cni") {
         for entry in folder {

@@ -1,0 +1,63 @@
+//! The one table of commands: arguments, help, completions and man pages come from it.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{classic, datastore, ipam, node, version};
+
+/// Looks after Calico's resources, addresses and nodes.
+#[derive(Debug, Parser)]
+#[command(name = "calicoctl", disable_version_flag = true, max_term_width = 100)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command has, before it or after it.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The level from which log lines are written: panic, fatal, error, warn, info or debug.
+    #[arg(short, long, global = true, default_value = "panic", value_name = "LEVEL")]
+    pub log_level: String,
+    /// The file that says how to reach the datastore.
+    #[arg(short, long, global = true, default_value = crate::config_file::DEFAULT_PATH, value_name = "FILE")]
+    pub config: String,
+    /// The context of the kubeconfig file.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Go on although the cluster's version is another one.
+    #[arg(long, global = true)]
+    pub allow_version_mismatch: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Addresses: who has them, and how they are given.
+    #[command(subcommand)]
+    Ipam(ipam::Command),
+    /// This node.
+    #[command(subcommand)]
+    Node(node::Command),
+    /// The datastore as a whole.
+    #[command(subcommand)]
+    Datastore(datastore::Command),
+    /// Versions of this program and of the cluster.
+    Version(version::Version),
+    #[command(flatten)]
+    Classic(classic::Command),
+}
+
+/// Prints what is wrong with the arguments, in one line, or the help that was asked for.
+pub fn explain(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    match error.use_stderr() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
