@@ -3,55 +3,49 @@
 //! PERF: `RTM_DELLINK` returns after about 26 ms, because the kernel then waits for RCU. But after
 //! 2.5 ms it has announced that the interface is gone: the name is free, its routes are away
 //! (`reference/crates-and-floor.md`, "DEL: gone, and done waiting"). What depends on the interface's
-//! absence can go on at the announcement; the rest of the call waits on a thread of its own.
+//! absence goes on at the announcement. The kernel works a request off in its sender's call, and no
+//! process ends before its threads are back, so the sender is a process that nobody waits for.
 
-use std::sync::Arc;
-use std::thread;
+mod sender;
+
+use std::future::pending;
 
 use futures::StreamExt;
 use nix::libc;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
-use rtnetlink::sys::{Socket, SocketAddr};
-use tokio::sync::oneshot;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 
 use crate::netlink::error::{Cause, NetlinkError};
 use crate::netlink::{Netlink, Unsolicited, connect, prepare};
-use crate::netns::Netns;
 
 /// `RTMGRP_LINK`: announcements about interfaces, as a bit mask of groups.
 const LINK_GROUP: u32 = 1;
 
 /// The rest of a removal: the interface is gone, the kernel still clears up.
 ///
-/// Dropping this lets the kernel finish unwatched. A process that ends before that stays around,
-/// dead, until it has finished.
+/// Dropping this lets the kernel finish unwatched, beyond the end of this process.
 #[derive(Debug)]
-#[must_use = "the interface is gone, but the kernel's call may still be running"]
 pub struct Removal {
     index: u32,
-    outcome: Outcome,
-}
-
-#[derive(Debug)]
-enum Outcome {
-    Known,
-    Pending(oneshot::Receiver<Result<(), Cause>>),
+    /// None if the kernel has finished already.
+    reply: Option<pipe::Receiver>,
 }
 
 impl Removal {
     /// Waits until the kernel has finished.
     pub async fn completed(self) -> Result<(), NetlinkError> {
-        match self.outcome {
-            Outcome::Known => Ok(()),
-            Outcome::Pending(outcome) => match outcome.await.unwrap_or(Err(Cause::Closed)) {
-                // It was announced, so somebody was quicker: the end of the namespace that the other
-                // end was in, for one.
-                Err(cause) if cause.errno() == Some(libc::ENODEV) => Ok(()),
-                outcome => outcome.map_err(|cause| cannot_remove(self.index, cause)),
-            },
+        let Some(reply) = self.reply else { return Ok(()) };
+        match verdict(reply).await {
+            // It was announced, so somebody was quicker: the end of the namespace that the other
+            // end was in, for one.
+            Err(cause) if cause.errno() == Some(libc::ENODEV) => Ok(()),
+            outcome => outcome.map_err(|cause| cannot_remove(self.index, cause)),
         }
     }
 }
@@ -60,29 +54,39 @@ impl Netlink {
     /// Removes an interface, and with it the other end of a pair; returns as soon as it is gone.
     pub async fn remove_link(&self, index: u32) -> Result<Removal, NetlinkError> {
         let started = || -> Result<_, Cause> {
+            let _visit = self.netns.visit()?;
             // Listening begins before the removal, so the announcement can't be missed.
-            let (connection, _, news) = {
-                let _visit = self.netns.visit()?;
-                connect(LINK_GROUP)?
-            };
-            Ok((connection, news, spawn_removal(Arc::clone(&self.netns), index)?))
+            let (connection, _, news) = connect(LINK_GROUP)?;
+            let socket = Socket::new(NETLINK_ROUTE)?;
+            prepare(&socket)?;
+            Ok((connection, news, sender::send(&socket, &request(index))))
         };
-        let (connection, news, mut outcome) =
-            started().map_err(|cause| cannot_remove(index, cause))?;
+        let (connection, news, sent) = started().map_err(|cause| cannot_remove(index, cause))?;
+        let mut reply = match sent {
+            Ok(reply) => reply,
+            Err(error) => {
+                // Too many processes, perhaps. It also goes the slow way.
+                tracing::debug!("no process to remove interface {index}: {error}");
+                let message = RouteNetlinkMessage::DelLink(message(index));
+                let removed = self.request(message, 0).await;
+                removed.map_err(|cause| cannot_remove(index, cause))?;
+                return Ok(Removal { index, reply: None });
+            }
+        };
         let gone = async {
             tokio::select! {
                 () = self.announced(index, news) => {}
                 // Without news there is still the end of the call to wait for.
-                () = connection => std::future::pending().await,
+                () = connection => pending().await,
             }
         };
         tokio::select! {
             biased;
-            finished = &mut outcome => match finished.unwrap_or(Err(Cause::Closed)) {
-                Ok(()) => Ok(Removal { index, outcome: Outcome::Known }),
+            finished = verdict(&mut reply) => match finished {
+                Ok(()) => Ok(Removal { index, reply: None }),
                 Err(cause) => Err(cannot_remove(index, cause)),
             },
-            () = gone => Ok(Removal { index, outcome: Outcome::Pending(outcome) }),
+            () = gone => Ok(Removal { index, reply: Some(reply) }),
         }
     }
 
@@ -99,7 +103,7 @@ impl Netlink {
                 return;
             }
         }
-        std::future::pending().await
+        pending().await
     }
 }
 
@@ -114,33 +118,27 @@ fn cannot_remove(index: u32, cause: Cause) -> NetlinkError {
     cause.of("remove", format_args!("interface {index}"))
 }
 
-/// Sends the request from a thread of its own, since the kernel works it off in the sender's call.
-fn spawn_removal(
-    netns: Arc<Netns>,
-    index: u32,
-) -> Result<oneshot::Receiver<Result<(), Cause>>, Cause> {
-    let (report, outcome) = oneshot::channel();
-    thread::Builder::new().name("remove-link".into()).spawn(move || {
-        // Nobody listens any more if the caller gave up; the removal stands all the same.
-        let _ = report.send(remove(&netns, index));
-    })?;
-    Ok(outcome)
+fn message(index: u32) -> LinkMessage {
+    LinkUnspec::new_with_index(index).build()
 }
 
-fn remove(netns: &Netns, index: u32) -> Result<(), Cause> {
-    netns.enter_for_good()?;
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    prepare(&socket)?;
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelLink(
-        LinkUnspec::new_with_index(index).build(),
-    ));
+fn request(index: u32) -> Vec<u8> {
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelLink(message(index)));
     request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
-    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
-    let (reply, _) = socket.recv_from_full()?;
-    let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&reply)
+    bytes
+}
+
+/// What the kernel said to the request, when it was done with it.
+async fn verdict(mut reply: impl AsyncReadExt + Unpin) -> Result<(), Cause> {
+    let mut bytes = Vec::new();
+    reply.read_to_end(&mut bytes).await?;
+    if bytes.is_empty() {
+        return Err(Cause::Closed);
+    }
+    let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes)
         .map_err(|_| Cause::Incomplete)?;
     match reply.payload {
         NetlinkPayload::Error(verdict) => {

@@ -49,6 +49,26 @@ async fn the_runtime_works_on_meanwhile() {
     assert_ne!(again.host.index, created.host.index);
 }
 
+/// A runtime reads the plugin's output to its end, and nothing may keep it waiting.
+#[tokio::test]
+async fn the_sender_holds_no_descriptor_of_ours() {
+    let simulation = Simulation::new().await;
+    let created = simulation.wire("cali1").await;
+    let (output, held) = std::io::pipe().unwrap();
+    // As standard output is: open in every process that is made by forking.
+    let inherited = held.try_clone().unwrap();
+    let removal = simulation.host.remove_link(created.host.index).await.unwrap();
+    drop((held, inherited));
+    let read = tokio::task::spawn_blocking(move || std::io::read_to_string(output).unwrap());
+    let mut completion = Box::pin(removal.completed());
+    tokio::select! {
+        biased;
+        read = read => assert_eq!(read.unwrap(), ""),
+        _ = &mut completion => panic!("the output ended no sooner than the sender"),
+    }
+    completion.await.unwrap();
+}
+
 #[tokio::test]
 async fn the_containers_end_takes_the_hosts_with_it() {
     let simulation = Simulation::new().await;
