@@ -16,7 +16,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netutils::sysctl;
 use netutils::{
     Cause, CreatedPair, Device, DuplicateDetection, End, Family, Link, Mac, Netlink, NetlinkError,
-    Netns, NetnsError, Pair, Removal, Route, Scope, Side,
+    Netns, NetnsError, Pair, Route, Scope, Side,
 };
 
 /// The MAC of every host end: a container has one neighbour only, and it never changes.
@@ -94,8 +94,7 @@ impl Sockets {
             tracing::info!(link = stale.name, alias = stale.alias, "removing a former host link");
             match self.host.remove_link(stale.index).await {
                 Err(error) if !error.is_no_device() => return Err(error),
-                // The name is free; what the kernel still clears up is nothing to wait for.
-                removal => drop(removal),
+                _ => {}
             }
         }
         let host = End { name: wanted.host_name.into(), mac: HOST_MAC, mtu: wanted.mtu };
@@ -245,11 +244,11 @@ pub async fn host_end(
 }
 
 /// Removes a link; that it is gone already is fine. Returns once the name is free.
-pub async fn remove(host: &Netlink, index: u32) -> Result<Option<Removal>, cni::Error> {
+pub async fn remove(host: &Netlink, index: u32) -> Result<(), cni::Error> {
     match host.remove_link(index).await {
-        Ok(removal) => Ok(Some(removal)),
-        Err(error) if error.is_no_device() => Ok(None),
-        Err(error) => Err(fault(&error)),
+        Err(error) if !error.is_no_device() => Err(fault(&error)),
+        // What the kernel still clears up is nothing to wait for.
+        _ => Ok(()),
     }
 }
 

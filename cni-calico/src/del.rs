@@ -9,7 +9,6 @@
 mod local;
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use cni::{Error, Request, code};
 use cni_ipam::datastore::{self, Datastore};
@@ -26,10 +25,7 @@ use crate::delegate::Delegate;
 use crate::endpoint::{EndpointId, Found};
 use crate::host_link::HostLink;
 use crate::release::{Prefetched, Release, ReleaseError};
-use crate::{dataplane, labels, owed};
-
-/// How long the kernel may take to finish a removal that it has announced.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
+use crate::{labels, owed};
 
 /// Takes the attachment back.
 pub async fn del(conf: Conf, request: &Request) -> Result<(), Error> {
@@ -72,10 +68,8 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
     let local = Local { host_link: &host_link, ifname: &identity.ifname };
     let (store, host) = tokio::join!(asked, local.remove_marked(request));
     let mut errors = Vec::new();
-    let mut removals = Vec::new();
     match host {
-        Ok((host, marked)) => {
-            removals.extend(marked);
+        Ok(host) => {
             let claim = match &store {
                 Store::Ready(ready) => match &ready.1.mine {
                     None => Claim::Nobody,
@@ -89,10 +83,7 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
                 _ if identity.pod().is_none() => Claim::Nobody,
                 _ => Claim::Another,
             };
-            match local.remove_unmarked(&host, request, claim).await {
-                Ok(unmarked) => removals.extend(unmarked),
-                Err(error) => errors.push(error),
-            }
+            errors.extend(local.remove_unmarked(&host, request, claim).await.err());
         }
         Err(error) => errors.push(error),
     }
@@ -106,16 +97,6 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
         };
         errors.extend(delegated.err());
         errors.extend(take_back(&release, conf, store).await.err());
-    }
-    let finished = async {
-        for removal in removals {
-            removal.completed().await.map_err(|error| dataplane::fault(&error))?;
-        }
-        Ok(())
-    };
-    match tokio::time::timeout(REMOVAL_LIMIT, finished).await {
-        Ok(outcome) => errors.extend(outcome.err()),
-        Err(_) => tracing::warn!("the kernel is still busy with the removed link"),
     }
     first(errors)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use cni::{Error, Request};
-use netutils::{Link, Netlink, Netns, Removal};
+use netutils::{Link, Netlink, Netns};
 
 use crate::dataplane;
 use crate::host_link::{HostLink, Owner};
@@ -28,12 +28,8 @@ pub(super) struct Local<'a> {
 
 impl Local<'_> {
     /// Removes the links that are marked as this attachment's. Needs nothing but the kernel.
-    pub(super) async fn remove_marked(
-        &self,
-        request: &Request,
-    ) -> Result<(Netlink, Vec<Removal>), Error> {
+    pub(super) async fn remove_marked(&self, request: &Request) -> Result<Netlink, Error> {
         let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
-        let mut removals = Vec::new();
         let mut links = self.host_link.find(&host, None).await?;
         if let Some(inside) = inside(&host, request) {
             dataplane::delete_rules(&inside.container, self.ifname).await;
@@ -42,10 +38,10 @@ impl Local<'_> {
         let mut seen = BTreeSet::new();
         for link in links {
             if self.host_link.owner(&link) == Owner::Ours && seen.insert(link.index) {
-                removals.extend(dataplane::remove(&host, link.index).await?);
+                dataplane::remove(&host, link.index).await?;
             }
         }
-        Ok((host, removals))
+        Ok(host)
     }
 
     /// Removes links that nobody marked: of upstream's making, or of an ADD that was killed before
@@ -55,7 +51,7 @@ impl Local<'_> {
         host: &Netlink,
         request: &Request,
         claim: Claim<'_>,
-    ) -> Result<Vec<Removal>, Error> {
+    ) -> Result<(), Error> {
         let name = match claim {
             Claim::Ours(name) => Some(name),
             Claim::Another | Claim::Nobody => None,
@@ -64,7 +60,6 @@ impl Local<'_> {
             Some(inside) => inside.peer(host, self.ifname).await?,
             None => None,
         };
-        let mut removals = Vec::new();
         for link in self.host_link.find(host, name).await? {
             if self.host_link.owner(&link) != Owner::Unknown {
                 continue;
@@ -72,10 +67,10 @@ impl Local<'_> {
             let is_peer = peer.as_ref().is_some_and(|peer| peer.index == link.index);
             let is_named = !matches!(claim, Claim::Another);
             if is_peer || is_named {
-                removals.extend(dataplane::remove(host, link.index).await?);
+                dataplane::remove(host, link.index).await?;
             }
         }
-        Ok(removals)
+        Ok(())
     }
 }
 
