@@ -1,9 +1,9 @@
 //! The tables and the statements. Everything here blocks, and fails with [`Failure::Busy`] where
 //! another process is in the way: the caller tries again.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -75,10 +75,21 @@ pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    let has_log = log_of(path).exists();
     // PERF: read before any DDL, which would take the write lock at every start.
     match format(&connection)? {
-        FORMAT => Ok(connection),
-        0 => initialise(connection),
+        FORMAT => {
+            // Somebody's tool has folded the log into the file and removed it; reading made it anew.
+            if !has_log {
+                sync_folder(path)?;
+            }
+            Ok(connection)
+        }
+        0 => {
+            let connection = initialise(connection)?;
+            sync_folder(path)?;
+            Ok(connection)
+        }
         found => {
             let wrote = connection.query_row("SELECT release FROM meta", [], |row| row.get(0));
             let wrote = wrote.unwrap_or_else(|_| "unknown".to_owned());
@@ -100,6 +111,24 @@ fn make(path: &Path) -> Result<(), Failure> {
     let mut options = OpenOptions::new();
     options.create(true).append(true).mode(0o600).open(path).map_err(failed(path))?;
     Ok(())
+}
+
+/// The write-ahead log beside the file.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// Makes names of new files in the folder safe from a loss of power. SQLite itself is built without
+/// this (`.cargo/config.toml`): it can't tell whether the log is new.
+fn sync_folder(path: &Path) -> Result<(), Failure> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| Failure::Make { path: folder.to_owned(), error })
 }
 
 fn format(connection: &Connection) -> Result<i64, Failure> {
