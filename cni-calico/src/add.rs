@@ -15,6 +15,7 @@ use cni::{AddResult, Error, Interface, IpConfig, Request, Route, code};
 use cni_ipam::add as ipam_add;
 use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::request::{self, Addresses};
+use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, run};
 use ipnet::IpNet;
 use libcalico::resources::ValidationError;
@@ -37,7 +38,7 @@ use crate::{owed, readiness};
 const ATTEMPTS: u32 = 6;
 
 /// Attaches the container.
-pub async fn add(conf: Conf, request: &Request) -> Result<AddResult, Error> {
+pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResult, Error> {
     let attachment = Attachment::of(conf, request)?;
     attachment.check_add()?;
     let mtu = attachment.conf.mtu()?;
@@ -72,11 +73,12 @@ pub async fn add(conf: Conf, request: &Request) -> Result<AddResult, Error> {
         sockets: &sockets,
         ladder: &ladder,
         now,
+        end,
     };
     let outcome = tokio::select! {
         // Signals are watched before anything is begun.
         biased;
-        error = run::interrupted(run::ADD_LIMIT) => Err(error),
+        why = run::interrupted(end) => Err(why.error("what it began is undone")),
         outcome = work.attach(&source, Shape { mtu, device }) => outcome,
     };
     match outcome {
@@ -121,6 +123,7 @@ struct Add<'a> {
     sockets: &'a Sockets,
     ladder: &'a Ladder<'a>,
     now: OffsetDateTime,
+    end: Deadline,
 }
 
 /// What the store knows of the container.
@@ -132,9 +135,9 @@ struct Known {
 impl Add<'_> {
     async fn attach(&self, source: &Source, shape: Shape) -> Result<Attached, Error> {
         let shared = &self.attachment.conf.shared;
-        readiness::wait(&self.attachment.conf.gates()?).await?;
+        readiness::wait(&self.attachment.conf.gates()?, self.end).await?;
         let mut lock = match source {
-            Source::Own(_) => lock::acquire(&shared.ipam_lock_file).await,
+            Source::Own(_) => lock::acquire(&shared.ipam_lock_file, self.end).await,
             Source::Delegate(_) => None,
         };
         let identity = &self.attachment.identity;
@@ -142,7 +145,7 @@ impl Add<'_> {
         loop {
             attempt += 1;
             let (mut known, mut prefetched) = self.read(source).await?;
-            if attempt == 1 && owed::settle_before(identity, self.datastore).await? {
+            if attempt == 1 && owed::settle_before(identity, self.datastore, self.end).await? {
                 (known, prefetched) = self.read(source).await?;
             }
             if let Some(mine) = &known.found.mine
@@ -214,7 +217,7 @@ impl Add<'_> {
             self.attachment.endpoint.query(),
             Query::Key(endpoint::profile_key(&identity.network)),
         ];
-        let deadline = run::deadline(run::STORE_LIMIT);
+        let deadline = self.end.within(run::STORE_LIMIT);
         let wanted = match source {
             Source::Own(wanted) => Some(wanted),
             Source::Delegate(_) => None,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cni::{AddResult, Error, Request, code};
+use cni_ipam::run::Deadline;
 use cni_ipam::{check as ipam_check, datastore, fault, run};
 
 use crate::attachment::Attachment;
@@ -21,7 +22,7 @@ const ROUTE_PATIENCE: Duration = Duration::from_secs(2);
 const ROUTE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Compares kernel, store and IPAM with the previous result.
-pub async fn check(conf: Conf, request: &Request) -> Result<(), Error> {
+pub async fn check(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
     let attachment = Attachment::of(conf, request)?;
     let Some(previous) = request.config.prev_result()? else {
         return Err(Error::new(
@@ -33,11 +34,11 @@ pub async fn check(conf: Conf, request: &Request) -> Result<(), Error> {
     let netns = dataplane::open_netns(path, request.netns_override)?;
     let sockets = Sockets::open(netns)?;
     let mut findings = Vec::new();
-    let host_link = stored(&attachment, &previous, &mut findings).await?;
+    let host_link = stored(&attachment, &previous, &mut findings, end).await?;
     findings.extend(kernel(&attachment, &sockets, &previous, host_link.as_deref(), request).await?);
     if !attachment.has_own_ipam() {
         findings.extend(match Delegate::find(request) {
-            Ok(delegate) => delegate.check().await.err(),
+            Ok(delegate) => delegate.check(end).await.err(),
             Err(error) => Some(error),
         });
     }
@@ -67,10 +68,11 @@ async fn stored(
     attachment: &Attachment,
     previous: &AddResult,
     findings: &mut Vec<Error>,
+    end: Deadline,
 ) -> Result<Option<String>, Error> {
     let identity = &attachment.identity;
     let datastore = datastore::open(&attachment.conf.shared, &identity.node)?;
-    let deadline = run::deadline(run::STORE_LIMIT);
+    let deadline = end.within(run::STORE_LIMIT);
     let queries = [datastore::readiness_query(), attachment.endpoint.query()];
     let snapshot =
         datastore.store.read(&queries, deadline).await.map_err(|error| fault::store(&error))?;
@@ -110,7 +112,7 @@ async fn stored(
         }
     };
     if attachment.has_own_ipam() {
-        let held = ipam_check::holds(&*datastore.store, identity, expected).await;
+        let held = ipam_check::holds(&*datastore.store, identity, expected, end).await;
         findings.extend(held.err());
     }
     Ok(name)

@@ -53,9 +53,20 @@ pub struct Own {
     /// How long to wait for Felix after an ADD; Kubernetes only.
     #[serde(rename = "policy_setup_timeout_seconds")]
     pub policy_setup_timeout_seconds: i64,
+    /// Whether DEL succeeds while the store is away, and leaves its release to a later call. (Ours;
+    /// absent: true.)
+    #[serde(rename = "defer_release")]
+    pub defer_release: Option<bool>,
     /// Arguments of the orchestrator.
     #[serde(rename = "args")]
     pub args: serde_json::Value,
+}
+
+impl Own {
+    /// See [`Own::defer_release`].
+    pub fn defers_release(&self) -> bool {
+        self.defer_release.unwrap_or(true)
+    }
 }
 
 /// `container_settings`.
@@ -121,9 +132,12 @@ impl Conf {
         struct Removal {
             #[serde(rename = "args", default)]
             args: serde_json::Value,
+            #[serde(rename = "defer_release", default)]
+            defer_release: Option<bool>,
         }
-        let Removal { args } = config.parse()?;
-        Ok(Conf { shared: NetConf::parse(config)?, own: Own { args, ..Own::default() } })
+        let Removal { args, defer_release } = config.parse()?;
+        let own = Own { args, defer_release, ..Own::default() };
+        Ok(Conf { shared: NetConf::parse(config)?, own })
     }
 
     /// What must answer before a container is attached.

@@ -14,6 +14,7 @@ use cni::{Error, Request, code};
 use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::del::remembered;
 use cni_ipam::identity::Identity;
+use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, node, run};
 use libcalico::store::{Snapshot, StoreError};
 
@@ -27,26 +28,19 @@ use crate::host_link::HostLink;
 use crate::release::{Prefetched, Release, ReleaseError};
 use crate::{labels, owed};
 
-/// Takes the attachment back.
-pub async fn del(conf: Conf, request: &Request) -> Result<(), Error> {
-    tokio::select! {
-        biased;
-        error = run::interrupted(run::ADD_LIMIT) => Err(error),
-        outcome = detach(&conf, request) => outcome,
-    }
-}
-
 /// What is known of the attachment in the store.
 enum Store {
     /// It was asked, and is ready.
     Ready(Box<(Datastore, Found, Option<Prefetched>)>),
-    /// It can't be asked now.
-    Away(StoreError),
+    /// It can't be asked now: why, and which store it is.
+    Away(StoreError, String),
     /// It won't do.
     Refused(Error),
 }
 
-async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
+/// Takes the attachment back.
+pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
+    let conf = &conf;
     let node = node::name(&conf.shared);
     let identity = Identity::of(request, node.as_deref().unwrap_or_default());
     let namespace = match identity.pod() {
@@ -61,7 +55,7 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
 
     let asked = async {
         match &node {
-            Ok(node) => ask(conf, node, &release, remembered(request)).await,
+            Ok(node) => ask(conf, node, &release, remembered(request), end).await,
             Err(error) => Store::Refused(error.clone()),
         }
     };
@@ -91,19 +85,25 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
         let delegated = match own_ipam || conf.shared.ipam.kind.is_empty() {
             true => Ok(()),
             false => match Delegate::find(request) {
-                Ok(delegate) => delegate.del().await,
+                Ok(delegate) => delegate.del(end).await,
                 Err(error) => Err(error),
             },
         };
         errors.extend(delegated.err());
-        errors.extend(take_back(&release, conf, store).await.err());
+        errors.extend(take_back(&release, conf, store, end).await.err());
     }
     first(errors)
 }
 
 /// Asks the store for the endpoint, if it is ready.
 /// What IPAM has to know is read in the same round trip.
-async fn ask(conf: &Conf, node: &str, release: &Release<'_>, remembered: Vec<IpAddr>) -> Store {
+async fn ask(
+    conf: &Conf,
+    node: &str,
+    release: &Release<'_>,
+    remembered: Vec<IpAddr>,
+    end: Deadline,
+) -> Store {
     let datastore = match datastore::open(&conf.shared, node) {
         Ok(datastore) => datastore,
         Err(error) => return Store::Refused(error),
@@ -112,10 +112,12 @@ async fn ask(conf: &Conf, node: &str, release: &Release<'_>, remembered: Vec<IpA
     queries.extend(release.query());
     let own = queries.len();
     queries.extend(release.ipam_queries(&remembered));
-    let deadline = run::deadline(run::DEL_STORE_LIMIT);
+    let deadline = end.within(run::DEL_STORE_LIMIT);
     let (revision, mut results) = match datastore.store.read(&queries, deadline).await {
         Ok(snapshot) => (snapshot.revision, snapshot.results),
-        Err(error) if fault::is_unreachable(&error) => return Store::Away(error),
+        Err(error) if fault::is_unreachable(&error) => {
+            return Store::Away(error, datastore.store.describe());
+        }
         Err(error) => return Store::Refused(fault::store(&error)),
     };
     let ipam = results.split_off(own.min(results.len()));
@@ -134,31 +136,41 @@ async fn ask(conf: &Conf, node: &str, release: &Release<'_>, remembered: Vec<IpA
 }
 
 /// The store's part; a note if the store is away.
-async fn take_back(release: &Release<'_>, conf: &Conf, store: Store) -> Result<(), Error> {
-    let away = match store {
+async fn take_back(
+    release: &Release<'_>,
+    conf: &Conf,
+    store: Store,
+    end: Deadline,
+) -> Result<(), Error> {
+    let (away, store) = match store {
         Store::Refused(error) => return Err(error),
-        Store::Away(error) => error,
+        Store::Away(error, store) => (error, store),
         Store::Ready(ready) => {
             let (datastore, found, prefetched) = *ready;
             let path = &conf.shared.ipam_lock_file;
             let (_lock, prefetched) = match lock::if_free(path) {
                 Some(lock) => (Some(lock), prefetched),
                 // Whoever is before us changes what was read.
-                None => (lock::acquire(path).await, None),
+                None => (lock::acquire(path, end).await, None),
             };
-            let deadline = run::deadline(run::DEL_STORE_LIMIT);
+            let deadline = end.within(run::DEL_STORE_LIMIT);
             match release.carry_out(&*datastore.store, found, prefetched, deadline).await {
                 Ok(()) => {
                     let Identity { network, node, .. } = release.identity;
-                    owed::settle(network, node, &datastore).await;
+                    owed::settle(network, node, &datastore, end).await;
                     return Ok(());
                 }
-                Err(ReleaseError::Store(error)) if fault::is_unreachable(&error) => error,
+                Err(ReleaseError::Store(error)) if fault::is_unreachable(&error) => {
+                    (error, datastore.store.describe())
+                }
                 Err(error) => return Err(error.into()),
             }
         }
     };
-    owed::leave(release.identity, release.own_ipam).map_err(|error| {
+    if !conf.own.defers_release() {
+        return Err(fault::store(&away));
+    }
+    owed::leave(release, &store).map_err(|error| {
         Error::new(
             code::TRY_AGAIN_LATER,
             format!("{away}; and no note of what is still to be released could be left: {error}"),

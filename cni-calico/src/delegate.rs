@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cni::delegate::Stop;
 use cni::{AddResult, Error, Request, code};
-use cni_ipam::run;
+use cni_ipam::run::{self, Deadline};
 
 /// The IPAM plugin that the configuration names.
 #[derive(Clone)]
@@ -36,11 +36,11 @@ impl Delegate {
     }
 
     /// Its ADD.
-    pub async fn add(&self) -> Result<AddResult, Error> {
+    pub async fn add(&self, end: Deadline) -> Result<AddResult, Error> {
         let stop = self.stop.clone();
-        self.call(|program, request| {
+        self.call(move |program, request| {
             let program = program.clone().stop(stop);
-            program.add(request, &request.config.bytes, run::deadline(run::ADD_LIMIT))
+            program.add(request, &request.config.bytes, end.end())
         })
         .await
     }
@@ -48,37 +48,34 @@ impl Delegate {
     /// Takes an ADD back that failed, or that nobody waits for any more.
     pub async fn undo(&self) -> Result<(), Error> {
         self.stop.stop();
-        self.del().await
+        self.del(Deadline::after(run::DEL_LIMIT)).await
     }
 
     /// Its DEL.
-    pub async fn del(&self) -> Result<(), Error> {
-        self.call(|program, request| {
-            program.del(request, &request.config.bytes, run::deadline(run::DEL_LIMIT))
+    pub async fn del(&self, end: Deadline) -> Result<(), Error> {
+        self.call(move |program, request| {
+            program.del(request, &request.config.bytes, end.within(run::DEL_LIMIT))
         })
         .await
     }
 
     /// Its CHECK.
-    pub async fn check(&self) -> Result<(), Error> {
-        self.call(|program, request| {
-            program.check(request, &request.config.bytes, run::deadline(run::ADD_LIMIT))
-        })
-        .await
+    pub async fn check(&self, end: Deadline) -> Result<(), Error> {
+        self.call(move |program, request| program.check(request, &request.config.bytes, end.end()))
+            .await
     }
 
     /// Its GC.
-    pub async fn gc(&self) -> Result<(), Error> {
-        let outcome = self.call(|program, request| {
-            program.gc(request, &request.config.bytes, run::deadline(run::ADD_LIMIT))
-        });
+    pub async fn gc(&self, end: Deadline) -> Result<(), Error> {
+        let outcome = self
+            .call(move |program, request| program.gc(request, &request.config.bytes, end.end()));
         self.unless_unknown("GC", outcome.await)
     }
 
     /// Its STATUS.
-    pub async fn status(&self) -> Result<(), Error> {
-        let outcome = self.call(|program, request| {
-            program.status(request, &request.config.bytes, run::deadline(run::STATUS_LIMIT))
+    pub async fn status(&self, end: Deadline) -> Result<(), Error> {
+        let outcome = self.call(move |program, request| {
+            program.status(request, &request.config.bytes, end.within(run::STATUS_LIMIT))
         });
         self.unless_unknown("STATUS", outcome.await)
     }

@@ -144,6 +144,11 @@ impl EndpointId {
         })
     }
 
+    /// The endpoint's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Asks for the endpoints of the workload on this node.
     pub fn query(&self) -> Query {
         let known = WorkloadEndpointName { endpoint: String::new(), ..self.name.clone() };

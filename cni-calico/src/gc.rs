@@ -7,7 +7,8 @@ use std::time::Instant;
 use cni::{Attachment, Error, Request, code};
 use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::identity::{Identity, Workload};
-use cni_ipam::{fault, gc as ipam_gc, lock, node, run};
+use cni_ipam::run::Deadline;
+use cni_ipam::{fault, gc as ipam_gc, lock, node};
 use libcalico::resources::{Kind, WorkloadEndpoint};
 use libcalico::store::{Prefix, Query};
 use netutils::Netlink;
@@ -21,7 +22,7 @@ use crate::release::Release;
 use crate::{dataplane, owed};
 
 /// Removes what is in no valid attachment.
-pub async fn gc(conf: Conf, request: &Request) -> Result<(), Error> {
+pub async fn gc(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
     let node = node::name(&conf.shared)?;
     let valid = Valid(request.config.valid_attachments()?);
     let network = &request.config.name;
@@ -32,13 +33,20 @@ pub async fn gc(conf: Conf, request: &Request) -> Result<(), Error> {
     }
     let datastore = datastore::open(&conf.shared, &node)?;
     let own_ipam = conf.shared.ipam.kind == OWN_IPAM;
-    let work =
-        Gc { network, node: &node, valid: &valid, own_ipam, datastore: &datastore, host: &host };
+    let work = Gc {
+        network,
+        node: &node,
+        valid: &valid,
+        own_ipam,
+        datastore: &datastore,
+        host: &host,
+        end,
+    };
     if let Err(error) = work.store(&conf, &mut problems).await {
         problems.push(error.msg);
     }
     if !own_ipam && !conf.shared.ipam.kind.is_empty() {
-        problems.extend(Delegate::find(request)?.gc().await.err().map(|error| error.msg));
+        problems.extend(Delegate::find(request)?.gc(end).await.err().map(|error| error.msg));
     }
     match problems.is_empty() {
         true => Ok(()),
@@ -96,11 +104,12 @@ struct Gc<'a> {
     own_ipam: bool,
     datastore: &'a Datastore,
     host: &'a Netlink,
+    end: Deadline,
 }
 
 impl Gc<'_> {
     async fn store(&self, conf: &Conf, problems: &mut Vec<String>) -> Result<(), Error> {
-        let deadline = run::deadline(run::ADD_LIMIT);
+        let deadline = self.end.end();
         let store = &*self.datastore.store;
         let endpoints = Query::Prefix(Prefix::kind(Kind::WorkloadEndpoint));
         let queries = [datastore::readiness_query(), endpoints];
@@ -112,8 +121,8 @@ impl Gc<'_> {
             return Ok(());
         }
         datastore::ensure_ready(&cluster, store)?;
-        let _lock = lock::acquire(&conf.shared.ipam_lock_file).await;
-        owed::settle(self.network, self.node, self.datastore).await;
+        let _lock = lock::acquire(&conf.shared.ipam_lock_file, self.end).await;
+        owed::settle(self.network, self.node, self.datastore, self.end).await;
         for document in results.next().unwrap_or_default() {
             let Stored { endpoint, .. } = Stored::read_damaged(&document);
             if !self.is_stale(&endpoint) {

@@ -17,6 +17,7 @@ use crate::dataplane::{HOST_MAC, Sockets};
 use crate::delegate::Delegate;
 use crate::endpoint::{self, Stored};
 use crate::host_link::Owner;
+use crate::release::Release;
 use crate::{owed, release};
 
 /// How often a change that somebody else forestalled is tried again.
@@ -115,9 +116,12 @@ impl<'a> Ladder<'a> {
     /// Whether the commit was made can't be known while the store is away: who reaches it next
     /// looks after it.
     fn owe(&self, error: &IpamError) {
-        let Attachment { identity, .. } = self.attachment;
+        let Attachment { identity, endpoint, conf, .. } = self.attachment;
+        let own_ipam = self.attachment.has_own_ipam();
+        let release = Release { identity, endpoint: Some(endpoint), own_ipam };
         if error.kind() == IpamErrorKind::Unavailable
-            && let Err(error) = owed::leave(identity, self.attachment.has_own_ipam())
+            && conf.own.defers_release()
+            && let Err(error) = owed::leave(&release, &self.datastore.store.describe())
         {
             tracing::error!("no note of it could be left: {error}");
         }

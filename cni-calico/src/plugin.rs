@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use cni::{AddResult, Error, Plugin, Request, code};
+use cni::{AddResult, Command, Error, Plugin, Request, code};
 use cni_ipam::conf::NetConf;
 use cni_ipam::plugin::{VERSION, logged};
+use cni_ipam::run::Deadline;
 use cni_ipam::{log, run};
 
 use crate::conf::Conf;
@@ -19,45 +20,46 @@ impl Plugin for Calico {
     }
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
-        let conf = start(request)?;
-        logged("ADD", request, run::block_on(add::add(conf, request)))
+        let (conf, end) = start(request)?;
+        logged("ADD", request, run::block_on_unbounded(add::add(conf, request, end)))
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
-        let conf = begin(Conf::for_removal(&request.config)?);
-        logged("DEL", request, run::block_on(del::del(conf, request)))
+        let (conf, end) = begin(Conf::for_removal(&request.config)?, request);
+        logged("DEL", request, run::block_on(end, del::del(conf, request, end)))
     }
 
     fn check(&self, request: &Request) -> Result<(), Error> {
-        let conf = start(request)?;
-        logged("CHECK", request, run::block_on(check::check(conf, request)))
+        let (conf, end) = start(request)?;
+        logged("CHECK", request, run::block_on(end, check::check(conf, request, end)))
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
-        let conf = begin(Conf::for_removal(&request.config)?);
-        logged("GC", request, run::block_on(gc::gc(conf, request)))
+        let (conf, end) = begin(Conf::for_removal(&request.config)?, request);
+        logged("GC", request, run::block_on(end, gc::gc(conf, request, end)))
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
-        let conf = start(request)?;
-        logged("STATUS", request, run::block_on(status::status(conf, request)))
+        let (conf, end) = start(request)?;
+        logged("STATUS", request, run::block_on(end, status::status(conf, request, end)))
     }
 }
 
-fn start(request: &Request) -> Result<Conf, Error> {
-    Conf::parse(&request.config).map(begin)
+fn start(request: &Request) -> Result<(Conf, Deadline), Error> {
+    Ok(begin(Conf::parse(&request.config)?, request))
 }
 
-fn begin(conf: Conf) -> Conf {
+fn begin(conf: Conf, request: &Request) -> (Conf, Deadline) {
     log::start(&conf.shared, "cni-plugin");
-    conf
+    let end = conf.shared.end_of(request.command);
+    (conf, end)
 }
 
 /// `-t`: tests the datastore of the configuration on standard input.
 pub fn self_test() -> ExitCode {
     cni::run_self_test(&|config| {
         let conf = NetConf::parse(config)?;
-        run::block_on(status::self_test(&conf))
+        run::block_on(conf.end_of(Command::Status), status::self_test(&conf))
             .map_err(|error| Error { code: code::START_UP, ..error })
     })
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use cni::{Error, code};
-use cni_ipam::run;
+use cni_ipam::run::{self, Deadline};
 use futures::future::try_join_all;
 use http::Uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -100,8 +100,8 @@ impl Gate {
 }
 
 /// Waits until all gates are open.
-pub async fn wait(gates: &[Gate]) -> Result<(), Error> {
-    let end = run::deadline(PATIENCE);
+pub async fn wait(gates: &[Gate], end: Deadline) -> Result<(), Error> {
+    let end = end.within(PATIENCE);
     try_join_all(gates.iter().map(async |gate| {
         loop {
             let Err(why) = gate.ask().await else { return Ok(()) };

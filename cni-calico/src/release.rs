@@ -47,6 +47,7 @@ impl From<ReleaseError> for cni::Error {
 }
 
 /// What is to be taken back.
+#[derive(Clone, Copy)]
 pub struct Release<'a> {
     /// Whose it is.
     pub identity: &'a Identity,

@@ -3,6 +3,7 @@
 
 use cni::{Error, Request};
 use cni_ipam::conf::NetConf;
+use cni_ipam::run::Deadline;
 use cni_ipam::{datastore, node, status as ipam_status};
 
 use crate::attachment::OWN_IPAM;
@@ -11,11 +12,11 @@ use crate::delegate::Delegate;
 use crate::readiness;
 
 /// Fails with code 50, saying why, if no ADD could be served.
-pub async fn status(conf: Conf, request: &Request) -> Result<(), Error> {
-    ready(&conf, request).await.map_err(ipam_status::unavailable)
+pub async fn status(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
+    ready(&conf, request, end).await.map_err(ipam_status::unavailable)
 }
 
-async fn ready(conf: &Conf, request: &Request) -> Result<(), Error> {
+async fn ready(conf: &Conf, request: &Request, end: Deadline) -> Result<(), Error> {
     conf.mtu()?;
     let node = node::name(&conf.shared)?;
     let datastore = datastore::open(&conf.shared, &node)?;
@@ -24,7 +25,7 @@ async fn ready(conf: &Conf, request: &Request) -> Result<(), Error> {
     if conf.shared.ipam.kind == OWN_IPAM {
         return Ok(());
     }
-    Delegate::find(request)?.status().await
+    Delegate::find(request)?.status(end).await
 }
 
 /// The self-test: is the datastore that the configuration names there and ready?

@@ -13,16 +13,17 @@ use crate::conf::NetConf;
 use crate::datastore::{self, Datastore};
 use crate::identity::Identity;
 use crate::request::{self, Addresses};
+use crate::run::Deadline;
 use crate::{fault, lock, node, run};
 
 /// Assigns what the configuration and `CNI_ARGS` ask for.
-pub async fn add(conf: &NetConf, request: &Request) -> Result<AddResult, Error> {
+pub async fn add(conf: &NetConf, request: &Request, end: Deadline) -> Result<AddResult, Error> {
     let node = node::name(conf)?;
     let identity = Identity::of(request, &node);
     let wanted = request::addresses(conf, &request.args, &identity, OffsetDateTime::now_utc())?;
     let datastore = datastore::open(conf, &node)?;
-    let _lock = lock::acquire(&conf.ipam_lock_file).await;
-    let deadline = run::deadline(run::STORE_LIMIT);
+    let _lock = lock::acquire(&conf.ipam_lock_file, end).await;
+    let deadline = end.within(run::STORE_LIMIT);
     // COMPAT: whether the datastore is ready is the network plugin's question.
     let prefetched = read(&datastore, &node, Vec::new(), Some(&wanted), deadline).await?.ipam;
     let assigned = assign(&*datastore.store, &wanted, Some(prefetched), None, deadline)

@@ -12,11 +12,12 @@ use libcalico::store::{AffinityOwner, AffinityType, Document, Key, Query, Store}
 
 use crate::conf::NetConf;
 use crate::identity::Identity;
+use crate::run::Deadline;
 use crate::{datastore, fault, node, run};
 
 /// Checks that every address of the previous result, or at least one address, has the container's
 /// handle, and that no other node may give it away.
-pub async fn check(conf: &NetConf, request: &Request) -> Result<(), Error> {
+pub async fn check(conf: &NetConf, request: &Request, end: Deadline) -> Result<(), Error> {
     let node = node::name(conf)?;
     let identity = Identity::of(request, &node);
     let expected: Vec<IpAddr> = request
@@ -25,7 +26,7 @@ pub async fn check(conf: &NetConf, request: &Request) -> Result<(), Error> {
         .map(|result| result.ips.iter().map(|ip| ip.address.addr()).collect())
         .unwrap_or_default();
     let datastore = datastore::open(conf, &node)?;
-    let held = Held::read(&*datastore.store, &identity.handle()).await?;
+    let held = Held::read(&*datastore.store, &identity.handle(), end).await?;
     held.has(&identity.handle(), &expected)?;
     held.is_out_of_own_blocks(&identity.handle(), &expected, &node)
 }
@@ -35,9 +36,10 @@ pub async fn holds(
     store: &dyn Store,
     identity: &Identity,
     expected: Vec<IpAddr>,
+    end: Deadline,
 ) -> Result<(), Error> {
     let handle = identity.handle();
-    Held::read(store, &handle).await?.has(&handle, &expected)
+    Held::read(store, &handle, end).await?.has(&handle, &expected)
 }
 
 /// What the store says of a handle.
@@ -48,8 +50,8 @@ struct Held {
 }
 
 impl Held {
-    async fn read(store: &dyn Store, handle: &str) -> Result<Held, Error> {
-        let deadline = run::deadline(run::STORE_LIMIT);
+    async fn read(store: &dyn Store, handle: &str, end: Deadline) -> Result<Held, Error> {
+        let deadline = end.within(run::STORE_LIMIT);
         let read = async |queries: &[Query]| -> Result<Vec<Vec<Document>>, Error> {
             let snapshot = store.read(queries, deadline).await;
             Ok(snapshot.map_err(|error| fault::store(&error))?.results)

@@ -2,9 +2,13 @@
 //! (`reference/cni-plugin.md` section 1.2). Unknown keys are ignored, `null` is a field's default.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use cni::Command;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Deserialize;
+
+use crate::run::Deadline;
 
 /// The fields that `calico` and `calico-ipam` share. JSON names are upstream's; `local` is ours.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -65,6 +69,9 @@ pub struct NetConf {
     /// The lock on which this node's allocations queue; empty: `/var/run/calico/ipam.lock`.
     #[serde(rename = "ipam_lock_file")]
     pub ipam_lock_file: String,
+    /// How long the verbs may take. (Ours: upstream's have no limit.)
+    #[serde(rename = "timeout_seconds")]
+    pub timeout_seconds: Timeouts,
     /// `debug`, `info` or `error`, in any case; anything else is `info`.
     #[serde(rename = "log_level")]
     pub log_level: String,
@@ -101,6 +108,43 @@ pub struct Ipam {
     /// Only these pools: CIDRs or names.
     #[serde(rename = "ipv6_pools")]
     pub ipv6_pools: Vec<String>,
+}
+
+/// The `timeout_seconds` object: how long a verb may take in all. A runtime has a limit of its own
+/// (kubelet's is two minutes), after which it kills us; ours is shorter, so that there is time to
+/// undo. 0 or less: the default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Timeouts {
+    /// 60.
+    #[serde(rename = "add")]
+    pub add: i64,
+    /// 30.
+    #[serde(rename = "del")]
+    pub del: i64,
+    /// 30.
+    #[serde(rename = "check")]
+    pub check: i64,
+    /// 60.
+    #[serde(rename = "gc")]
+    pub gc: i64,
+    /// 10.
+    #[serde(rename = "status")]
+    pub status: i64,
+}
+
+impl Timeouts {
+    fn of(&self, command: Command) -> Duration {
+        let (configured, default) = match command {
+            Command::Add => (self.add, 60),
+            Command::Del => (self.del, 30),
+            Command::Check => (self.check, 30),
+            Command::Gc => (self.gc, 60),
+            Command::Status | Command::Version => (self.status, 10),
+        };
+        let seconds = u64::try_from(configured).ok().filter(|seconds| *seconds > 0);
+        Duration::from_secs(seconds.unwrap_or(default))
+    }
 }
 
 /// The `local` object: the embedded store of one host.
@@ -154,6 +198,11 @@ impl NetConf {
             )));
         }
         Ok(conf)
+    }
+
+    /// The end of a verb that begins now.
+    pub fn end_of(&self, command: Command) -> Deadline {
+        Deadline::after(self.timeout_seconds.of(command))
     }
 
     /// Whether an IPv4 address is wanted.

@@ -7,15 +7,16 @@ use libcalico::ipam::Allocator;
 
 use crate::conf::NetConf;
 use crate::identity::Identity;
+use crate::run::Deadline;
 use crate::{datastore, fault, lock, node, run};
 
 /// Releases the addresses of the container's handles; that there are none is fine.
-pub async fn del(conf: &NetConf, request: &Request) -> Result<(), Error> {
+pub async fn del(conf: &NetConf, request: &Request, end: Deadline) -> Result<(), Error> {
     let node = node::name(conf)?;
     let identity = Identity::of(request, &node);
     let datastore = datastore::open(conf, &node)?;
-    let _lock = lock::acquire(&conf.ipam_lock_file).await;
-    let deadline = run::deadline(run::DEL_STORE_LIMIT);
+    let _lock = lock::acquire(&conf.ipam_lock_file, end).await;
+    let deadline = end.within(run::DEL_STORE_LIMIT);
     let released = Allocator::new(&*datastore.store)
         .release_by_handle_of(&identity.handles(), &remembered(request), None, Vec::new(), deadline)
         .await

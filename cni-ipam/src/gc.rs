@@ -9,10 +9,11 @@ use libcalico::names;
 use libcalico::store::{Key, Prefix, Query, Store};
 
 use crate::conf::NetConf;
-use crate::{datastore, fault, lock, node, run};
+use crate::run::Deadline;
+use crate::{datastore, fault, lock, node};
 
 /// Releases the handles of this network on this node whose container is in no valid attachment.
-pub async fn gc(conf: &NetConf, request: &Request) -> Result<(), Error> {
+pub async fn gc(conf: &NetConf, request: &Request, end: Deadline) -> Result<(), Error> {
     let node = node::name(conf)?;
     let valid: BTreeSet<String> = request
         .config
@@ -21,10 +22,9 @@ pub async fn gc(conf: &NetConf, request: &Request) -> Result<(), Error> {
         .map(|attachment| attachment.container_id)
         .collect();
     let datastore = datastore::open(conf, &node)?;
-    let _lock = lock::acquire(&conf.ipam_lock_file).await;
-    let deadline = run::deadline(run::ADD_LIMIT);
+    let _lock = lock::acquire(&conf.ipam_lock_file, end).await;
     let problems =
-        collect(&*datastore.store, &request.config.name, &node, &valid, deadline).await?;
+        collect(&*datastore.store, &request.config.name, &node, &valid, end.end()).await?;
     match problems.is_empty() {
         true => Ok(()),
         false => Err(Error::new(

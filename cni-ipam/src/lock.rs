@@ -5,23 +5,27 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::oneshot;
+
+use crate::run::Deadline;
 
 const DEFAULT_PATH: &str = "/var/run/calico/ipam.lock";
 /// How long to queue: one holder takes some milliseconds, so this is a queue of thousands, or a
 /// holder that is stuck.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Waits for the lock; it is held until the answer is dropped. `path` is the configured one, or
-/// empty.
-pub async fn acquire(path: &str) -> Option<Flock<File>> {
-    acquire_within(path, PATIENCE).await
+/// Waits for the lock, for no more than half of the time that the verb still has: what it guards has
+/// to be done too. It is held until the answer is dropped. `path` is the configured one, or empty.
+pub async fn acquire(path: &str, end: Deadline) -> Option<Flock<File>> {
+    let left = end.end().saturating_duration_since(Instant::now());
+    acquire_within(path, PATIENCE.min(left / 2)).await
 }
 
 /// Takes the lock if nobody has it. `path` is the configured one, or empty.
@@ -35,8 +39,12 @@ fn resolve(path: &str) -> &Path {
 
 async fn acquire_within(path: &str, patience: Duration) -> Option<Flock<File>> {
     let path = resolve(path);
+    fault_points::reach!("lock.queue");
     match queue(path, patience).await {
-        Ok(lock) => Some(lock),
+        Ok(lock) => {
+            fault_points::reach!("lock.taken");
+            Some(lock)
+        }
         Err(error) => {
             tracing::warn!("going on without the lock {}: {error}", path.display());
             None
@@ -53,7 +61,7 @@ fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    OpenOptions::new().create(true).truncate(false).write(true).open(path)
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 async fn queue(path: &Path, patience: Duration) -> io::Result<Flock<File>> {
@@ -84,13 +92,17 @@ async fn queue(path: &Path, patience: Duration) -> io::Result<Flock<File>> {
 mod tests {
     use super::*;
 
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(60))
+    }
+
     #[tokio::test(flavor = "current_thread")]
     async fn a_waiter_gets_the_lock_when_it_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/ipam.lock");
         let path = path.to_str().unwrap();
-        let first = acquire(path).await.unwrap();
-        let mut second = std::pin::pin!(acquire(path));
+        let first = acquire(path, soon()).await.unwrap();
+        let mut second = std::pin::pin!(acquire(path, soon()));
         tokio::select! {
             biased;
             _ = &mut second => panic!("two have the lock"),
@@ -105,18 +117,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ipam.lock");
         let path = path.to_str().unwrap();
-        let stuck = acquire(path).await.unwrap();
+        let stuck = acquire(path, soon()).await.unwrap();
         let patience = Duration::from_millis(50);
         let begun = std::time::Instant::now();
         assert!(acquire_within(path, patience).await.is_none());
         assert!(begun.elapsed() >= patience);
         // Whoever gave up doesn't take the lock when it is given back at last.
         drop(stuck);
-        assert!(acquire(path).await.is_some());
+        assert!(acquire(path, soon()).await.is_some());
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_lock_that_can_not_be_had_is_done_without() {
-        assert!(acquire("/proc/nowhere/ipam.lock").await.is_none());
+        assert!(acquire("/proc/nowhere/ipam.lock", soon()).await.is_none());
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use cni::{AddResult, Error, Plugin, Request};
 
 use crate::conf::NetConf;
+use crate::run::Deadline;
 use crate::{add, check, del, gc, log, run, status};
 
 /// `calico-ipam`.
@@ -20,35 +21,36 @@ impl Plugin for Ipam {
     }
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
-        let conf = start(request)?;
-        logged("ADD", request, run::block_on(add::add(&conf, request)))
+        let (conf, end) = start(request)?;
+        logged("ADD", request, run::block_on(end, add::add(&conf, request, end)))
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
-        let conf = start(request)?;
-        logged("DEL", request, run::block_on(del::del(&conf, request)))
+        let (conf, end) = start(request)?;
+        logged("DEL", request, run::block_on(end, del::del(&conf, request, end)))
     }
 
     fn check(&self, request: &Request) -> Result<(), Error> {
-        let conf = start(request)?;
-        logged("CHECK", request, run::block_on(check::check(&conf, request)))
+        let (conf, end) = start(request)?;
+        logged("CHECK", request, run::block_on(end, check::check(&conf, request, end)))
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
-        let conf = start(request)?;
-        logged("GC", request, run::block_on(gc::gc(&conf, request)))
+        let (conf, end) = start(request)?;
+        logged("GC", request, run::block_on(end, gc::gc(&conf, request, end)))
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
-        let conf = start(request)?;
-        logged("STATUS", request, run::block_on(status::status(&conf)))
+        let (conf, end) = start(request)?;
+        logged("STATUS", request, run::block_on(end, status::status(&conf)))
     }
 }
 
-fn start(request: &Request) -> Result<NetConf, Error> {
+fn start(request: &Request) -> Result<(NetConf, Deadline), Error> {
     let conf = NetConf::parse(&request.config)?;
     log::start(&conf, "ipam");
-    Ok(conf)
+    let end = conf.end_of(request.command);
+    Ok((conf, end))
 }
 
 /// Writes how a verb ended to the log.

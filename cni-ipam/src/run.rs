@@ -1,4 +1,6 @@
-//! One verb in a runtime: a deadline, and signals that end it in order.
+//! One verb in a runtime: a deadline for all that it does, and signals that end it in order.
+//!
+//! The limits here are those of parts; the whole has [`NetConf::end_of`](crate::conf::NetConf::end_of).
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -6,8 +8,6 @@ use std::time::{Duration, Instant};
 use cni::code;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long a verb may take in all; what is begun is undone when the time is over.
-pub const ADD_LIMIT: Duration = Duration::from_secs(60);
 /// How long another IPAM plugin's DEL may take, which is also what takes a failed ADD back.
 pub const DEL_LIMIT: Duration = Duration::from_secs(20);
 /// How long a verb may wait for the datastore. A runtime tries ADD again by itself.
@@ -17,14 +17,53 @@ pub const DEL_STORE_LIMIT: Duration = Duration::from_secs(4);
 /// How long STATUS and the self-test wait: they answer a question about now.
 pub const STATUS_LIMIT: Duration = Duration::from_secs(2);
 
+/// The end of a verb: no part of it may last longer.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// So long from now.
+    pub fn after(limit: Duration) -> Deadline {
+        Deadline(deadline(limit))
+    }
+
+    /// The end of a part, begun now, that may take so long, and no longer than the whole.
+    pub fn within(self, limit: Duration) -> Instant {
+        self.0.min(deadline(limit))
+    }
+
+    /// The end of the whole.
+    pub fn end(self) -> Instant {
+        self.0
+    }
+}
+
 /// The instant at which a wait of this length, begun now, is over.
 pub fn deadline(limit: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(limit).unwrap_or(now)
 }
 
-/// Runs a verb to its end on a runtime of its own.
-pub fn block_on<T>(verb: impl Future<Output = Result<T, cni::Error>>) -> Result<T, cni::Error> {
+/// Runs a verb that has nothing to undo, on a runtime of its own: until it is done, its time is over,
+/// or a signal ends it.
+pub fn block_on<T>(
+    end: Deadline,
+    verb: impl Future<Output = Result<T, cni::Error>>,
+) -> Result<T, cni::Error> {
+    block_on_unbounded(async {
+        tokio::select! {
+            // Signals are watched before anything is begun.
+            biased;
+            why = interrupted(end) => Err(why.error("the next call goes on with what is left")),
+            outcome = verb => outcome,
+        }
+    })
+}
+
+/// The same for a verb that looks after its end itself.
+pub fn block_on_unbounded<T>(
+    verb: impl Future<Output = Result<T, cni::Error>>,
+) -> Result<T, cni::Error> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
             cni::Error::new(code::INTERNAL, format!("the runtime can't be started: {error}"))
@@ -32,8 +71,28 @@ pub fn block_on<T>(verb: impl Future<Output = Result<T, cni::Error>>) -> Result<
     runtime.block_on(verb)
 }
 
-/// Answers an error once the process is told to end (SIGTERM, SIGINT, SIGHUP) or `limit` is over.
-pub async fn interrupted(limit: Duration) -> cni::Error {
+/// Why a verb ends before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// The process was told to end.
+    Signal,
+    /// The verb's time is over.
+    Late,
+}
+
+impl Interruption {
+    /// The answer, which says what becomes of the work.
+    pub fn error(self, what_now: &str) -> cni::Error {
+        let why = match self {
+            Interruption::Signal => "ended by a signal before it was done",
+            Interruption::Late => "not done when its time was over (see \"timeout_seconds\")",
+        };
+        cni::Error::new(code::TRY_AGAIN_LATER, format!("{why}; {what_now}"))
+    }
+}
+
+/// Returns once the process is told to end (SIGTERM, SIGINT, SIGHUP) or the time is over.
+pub async fn interrupted(end: Deadline) -> Interruption {
     let told = async {
         let mut signals = Vec::new();
         for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
@@ -55,13 +114,7 @@ pub async fn interrupted(limit: Duration) -> cni::Error {
         .await;
     };
     tokio::select! {
-        () = told => cni::Error::new(
-            code::TRY_AGAIN_LATER,
-            "ended by a signal before it was done; what it began is undone",
-        ),
-        () = tokio::time::sleep(limit) => cni::Error::new(
-            code::TRY_AGAIN_LATER,
-            format!("not done within {} s; what it began is undone", limit.as_secs()),
-        ),
+        () = told => Interruption::Signal,
+        () = tokio::time::sleep_until(end.end().into()) => Interruption::Late,
     }
 }

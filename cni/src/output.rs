@@ -49,8 +49,10 @@ fn give(answer: &mut Answer, text: &str, status: u8) -> u8 {
     if let Some(status) = answer.status {
         return status;
     }
+    fault_points::reach!("answer.print");
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    fault_points::reach!("answer.printed");
     let status = match written {
         Ok(()) => status,
         Err(cause) => {

@@ -126,6 +126,7 @@ impl Netlink {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, Cause> {
+        fault_points::reach!("netlink.request");
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         let mut replies = self.handle.clone().request(request).map_err(|_| Cause::Closed)?;
@@ -134,6 +135,7 @@ impl Netlink {
             match reply.payload {
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
                 NetlinkPayload::Error(verdict) => {
+                    fault_points::reach!("netlink.answered");
                     return match Cause::of_reply(reply.header.flags, &verdict) {
                         Some(cause) => Err(cause),
                         None => Ok(answers),

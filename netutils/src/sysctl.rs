@@ -106,6 +106,7 @@ pub fn read(name: &str) -> Result<String, SysctlError> {
 /// Writes a setting: one `write` to a file that must exist.
 pub fn write(name: &str, value: &str) -> Result<(), SysctlError> {
     let path = path(name)?;
+    fault_points::reach!("sysctl.write");
     let written = OpenOptions::new().write(true).open(path).and_then(|mut file| {
         match file.write(value.as_bytes())? {
             length if length == value.len() => Ok(()),
@@ -131,6 +132,7 @@ pub fn write_all(settings: &[Setting]) -> Result<Vec<SysctlError>, SysctlError> 
             Err(error) => warnings.push(error),
         }
     }
+    fault_points::reach!("sysctls.written");
     Ok(warnings)
 }
 

@@ -67,7 +67,7 @@ impl Add<'_> {
             Source::Delegate(delegate) => {
                 self.ladder.begin_store(rung);
                 self.ladder.begin_delegate(delegate);
-                let result = delegate.add().await?;
+                let result = delegate.add(self.end).await?;
                 let addresses: Vec<IpAddr> =
                     result.ips.iter().map(|ip| ip.address.addr()).collect();
                 if addresses.is_empty() {
@@ -97,7 +97,7 @@ impl Add<'_> {
             Source::Own(Addresses::Any(_)) if siblings.is_empty() => Ok(None),
             Source::Own(_) => {
                 let held = addresses.clone();
-                match ipam_check::holds(&*self.datastore.store, identity, held).await {
+                match ipam_check::holds(&*self.datastore.store, identity, held, self.end).await {
                     Ok(()) => Ok(Some(addresses)),
                     Err(error) if error.code == code::CHECK => Ok(None),
                     Err(error) => Err(error),
@@ -126,7 +126,7 @@ impl Add<'_> {
             &wanted,
             prefetched,
             Some(&companion),
-            run::deadline(run::STORE_LIMIT),
+            self.end.within(run::STORE_LIMIT),
         )
         .await
         .map_err(|error| match error {
@@ -181,7 +181,7 @@ impl Add<'_> {
         ends: Ends<'_>,
         addresses: &[IpAddr],
     ) -> Result<(), Error> {
-        let deadline = run::deadline(run::STORE_LIMIT);
+        let deadline = self.end.within(run::STORE_LIMIT);
         let mut changes = self.changes(known, ends, addresses)?;
         for _ in 0..ATTEMPTS {
             match self.datastore.store.commit(&changes, deadline).await {

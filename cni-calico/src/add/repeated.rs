@@ -58,7 +58,7 @@ impl Add<'_> {
         if changes.is_empty() {
             return Ok(());
         }
-        let deadline = run::deadline(run::STORE_LIMIT);
+        let deadline = self.end.within(run::STORE_LIMIT);
         match self.datastore.store.commit(&changes, deadline).await {
             Ok(Committed::Done(_)) => Ok(()),
             Ok(Committed::Conflict(_)) => Err(overtaken()),

@@ -111,8 +111,10 @@ pub(super) fn run(
 ) -> Result<Output, Failure> {
     let started = Instant::now();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    fault_points::reach!("delegate.start");
     #[expect(clippy::disallowed_methods, reason = "the end of a write to a program wakes nobody")]
     let mut child = stop.start(|| start(&mut command, deadline, thread::sleep))?;
+    fault_points::reach!("delegate.started");
 
     let (sender, events) = mpsc::sync_channel(16);
     if let Some(mut pipe) = child.stdin.take() {
@@ -156,7 +158,9 @@ pub(super) fn run(
             }
         }
     }
-    Ok(Output { status: stop.reap(&mut child), stdout, stderr })
+    let status = stop.reap(&mut child);
+    fault_points::reach!("delegate.ended");
+    Ok(Output { status, stdout, stderr })
 }
 
 /// Starts the command; while its program is being written, after a pause and up to the deadline,

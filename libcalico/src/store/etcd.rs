@@ -63,11 +63,13 @@ impl EtcdStore {
             let connection = self.servers.connection(paths, deadline).await?;
             let half = deadline.saturating_duration_since(Instant::now()) / 2;
             let limit = Instant::now() + COMMIT_LIMIT.min(half);
+            fault_points::reach!("store.commit");
             let sent = connection.txn(request::commit(changes, paths));
             let answer = match timeout_at(limit.into(), sent).await {
                 Ok(answer) => answer.and_then(|answer| request::committed(&answer, changes)),
                 Err(_) => Err(Failure::silent()),
             };
+            fault_points::reach!("store.committed");
             let failure = match (answer, &lost) {
                 (Ok(done @ Committed::Done(_)), _) | (Ok(done), None) => return Ok(done),
                 // It may be our own first attempt, arrived late, that is in the way.
@@ -211,7 +213,10 @@ impl Store for EtcdStore {
                     tokio::time::sleep(pause).await;
                     pause = PAUSES.1.min(pause * 2);
                 }
-                answer => return answer,
+                answer => {
+                    fault_points::reach!("store.read");
+                    return answer;
+                }
             }
         }
     }

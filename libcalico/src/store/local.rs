@@ -144,7 +144,10 @@ fn attempt<T>(
 impl Store for LocalStore {
     async fn read(&self, queries: &[Query], deadline: Instant) -> Result<Snapshot, StoreError> {
         let queries = queries.to_vec();
-        self.run(deadline, move |connection, _| database::read(connection, &queries)).await
+        let answer =
+            self.run(deadline, move |connection, _| database::read(connection, &queries)).await;
+        fault_points::reach!("store.read");
+        answer
     }
 
     async fn commit(&self, changes: &[Change], deadline: Instant) -> Result<Committed, StoreError> {

@@ -53,6 +53,7 @@ impl Removal {
 impl Netlink {
     /// Removes an interface, and with it the other end of a pair; returns as soon as it is gone.
     pub async fn remove_link(&self, index: u32) -> Result<Removal, NetlinkError> {
+        fault_points::reach!("link.remove");
         let started = || -> Result<_, Cause> {
             let _visit = self.netns.visit()?;
             // Listening begins before the removal, so the announcement can't be missed.
@@ -80,14 +81,16 @@ impl Netlink {
                 () = connection => pending().await,
             }
         };
-        tokio::select! {
+        let removed = tokio::select! {
             biased;
             finished = verdict(&mut reply) => match finished {
                 Ok(()) => Ok(Removal { index, reply: None }),
                 Err(cause) => Err(cannot_remove(index, cause)),
             },
             () = gone => Ok(Removal { index, reply: Some(reply) }),
-        }
+        };
+        fault_points::reach!("link.removed");
+        removed
     }
 
     /// Returns once the kernel has announced the end of the interface; never, if there are no news.

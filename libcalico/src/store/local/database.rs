@@ -221,11 +221,13 @@ pub(super) fn commit(
     if !go_ahead() {
         return Err(Failure::Busy);
     }
+    fault_points::reach!("store.commit");
     transaction.commit().map_err(|error| match error.sqlite_error_code() {
         // Once frames are in the log, the next process may find them whole.
         Some(ErrorCode::SystemIoFailure) => Failure::Fate(error),
         _ => Failure::from(error),
     })?;
+    fault_points::reach!("store.committed");
     Ok(Committed::Done(next))
 }
 

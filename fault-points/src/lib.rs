@@ -1,0 +1,30 @@
+//! Fault points: named places, before and after each effect of a program, at which a test stops it.
+//!
+//! ```
+//! # fn send() {}
+//! fault_points::reach!("store.commit");
+//! send();
+//! fault_points::reach!("store.committed");
+//! ```
+//!
+//! The environment variable [`VARIABLE`] says what happens at them:
+//!
+//! | value | effect |
+//! |---|---|
+//! | `trace <file>` | the name of each point that is reached is appended to the file, a line each |
+//! | `kill <name> <n>` | the process kills itself when it reaches the point for the nth time |
+//! | `stop <name> <n>` | the process stops itself (`SIGSTOP`), until somebody sends `SIGCONT` |
+//!
+//! A point is only there where `debug_assertions` are: in a release build the macro expands to
+//! nothing, and no name is in the binary (`tests/cost.rs`, and `scripts/build` looks again).
+
+#[cfg(debug_assertions)]
+mod active;
+mod reach;
+
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use active::reached;
+
+/// The environment variable that says what happens at the points.
+pub const VARIABLE: &str = "CALICO_RS_FAULT";
