@@ -82,9 +82,7 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
         outcome = work.attach(&source, Shape { mtu, device }) => outcome,
     };
     match outcome {
-        Ok(attached) => {
-            Ok(attached.result(request, previous.unwrap_or_default(), &attachment.conf))
-        }
+        Ok(attached) => Ok(attached.result(request, previous.unwrap_or_default())),
         Err(error) => {
             ladder.descend().await;
             Err(error)
@@ -108,11 +106,16 @@ struct Shape {
     device: netutils::Device,
 }
 
-/// What an ADD made.
+/// What an ADD made, as the kernel has it.
 struct Attached {
-    host_link: String,
-    mac: String,
+    host: Link,
+    /// The MAC of the container's end.
+    mac: Mac,
+    /// Its MTU.
+    mtu: u32,
     addresses: Vec<IpAddr>,
+    /// The host's routes to the addresses. Upstream repeats what IPAM says, of blocks that nobody
+    /// routes to the container.
     routes: Vec<Route>,
     dns: cni::Dns,
 }
@@ -201,10 +204,12 @@ impl Add<'_> {
                 .configure(&pair, &identity.ifname, &assigned.addresses, forwarding)
                 .await?;
             return Ok(Attached {
-                host_link,
-                mac: mac.to_string(),
+                // Both ends were made alike.
+                mtu: pair.host.mtu,
+                host: pair.host,
+                mac,
+                routes: assigned.addresses.iter().map(|ip| Route::to((*ip).into())).collect(),
                 addresses: assigned.addresses,
-                routes: assigned.routes,
                 dns: assigned.dns,
             });
         }
@@ -274,22 +279,24 @@ fn invalid_object(error: &ValidationError) -> Error {
 
 impl Attached {
     /// The answer: our interfaces and addresses behind those of the plugins before us.
-    fn result(self, request: &Request, previous: AddResult, conf: &Conf) -> AddResult {
+    fn result(self, request: &Request, previous: AddResult) -> AddResult {
         let mut result = previous;
         let first = result.interfaces.len();
-        result.interfaces.push(Interface { name: self.host_link, ..Interface::default() });
-        result.interfaces.push(Interface {
+        let sandbox = request.netns.as_deref().unwrap_or(Path::new(""));
+        let container = Interface {
             name: request.ifname.clone(),
-            mac: self.mac,
-            // COMPAT: the configured MTU; left out when it is the default.
-            mtu: u32::try_from(conf.own.mtu).ok().filter(|mtu| *mtu != 0),
-            sandbox: request
-                .netns
-                .as_ref()
-                .map(|path| path.to_string_lossy().into_owned())
-                .unwrap_or_default(),
+            mac: self.mac.to_string(),
+            mtu: Some(self.mtu),
+            sandbox: sandbox.to_string_lossy().into_owned(),
             ..Interface::default()
-        });
+        };
+        let host = Interface {
+            name: self.host.name,
+            mac: self.host.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+            mtu: Some(self.host.mtu),
+            ..Interface::default()
+        };
+        result.interfaces.extend([host, container]);
         result.ips.extend(self.addresses.iter().map(|address| IpConfig {
             interface: Some(first + 1),
             ..IpConfig::new(IpNet::from(*address))

@@ -40,7 +40,7 @@ pub async fn add(conf: &NetConf, request: &Request, end: Deadline) -> Result<Add
 
 /// The address as IPAM answers it: one that was chosen with the prefix length of its block, one
 /// that was requested as it is.
-pub fn with_prefix(wanted: &Addresses, assigned: &Assigned) -> IpNet {
+fn with_prefix(wanted: &Addresses, assigned: &Assigned) -> IpNet {
     match wanted {
         Addresses::Any(_) => IpNet::new(assigned.address, assigned.block_prefix_len)
             .unwrap_or_else(|_| assigned.address.into()),

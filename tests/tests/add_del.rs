@@ -149,10 +149,29 @@ fn interfaces(result: &Value, version: &str, pod: &Pod, host_link: &str) -> Resu
         bail!("not two interfaces: {result}");
     };
     ensure!(ours["name"] == host_link && ours.get("sandbox").is_none(), "{ours}");
+    let outside = Kernel::of_host(pod.host())?;
+    let host_end = outside.link(host_link).context("no host end")?;
+    ensure!(ours["mac"] == HOST_MAC && host_end["address"] == HOST_MAC, "{ours} is not {host_end}");
     ensure!(theirs["name"] == "eth0" && theirs["sandbox"] == json!(pod.path()), "{theirs}");
     ensure!(theirs["mac"] == link["address"], "{theirs} is not {link}");
     let mtu = (version >= "1.0.0").then(|| json!(1440));
     ensure!(theirs.get("mtu") == mtu.as_ref(), "mtu of version {version}: {theirs}");
+    ensure!(ours.get("mtu") == mtu.as_ref(), "mtu of version {version}: {ours}");
+    // The routes that are there, and no others.
+    let routed: Vec<String> = outside
+        .routes(host_link)
+        .iter()
+        .filter(|route| route["protocol"].as_str() != Some("kernel"))
+        .filter_map(|route| Some(route["dst"].as_str()?.parse::<IpAddr>().ok()?.to_string()))
+        .collect();
+    let told: Vec<String> = result["routes"]
+        .as_array()
+        .context("no routes")?
+        .iter()
+        .map(|route| Ok(route["dst"].as_str().context("no dst")?.parse::<IpNet>()?))
+        .map(|net: Result<IpNet>| net.map(|net| net.addr().to_string()))
+        .collect::<Result<_>>()?;
+    ensure!(told == routed, "told of {told:?}, there are {routed:?}");
     Ok(())
 }
 

@@ -5,8 +5,12 @@
 //! on purpose, [`DEVIATIONS`] says so, with the number of the fix in
 //! `reference/cni-plugin.md` section 10.
 
+#[path = "golden_cni/codes.rs"]
+mod codes;
 #[path = "golden_cni/deviations.rs"]
 mod deviations;
+#[path = "golden_cni/fixed.rs"]
+mod fixed;
 #[path = "golden_cni/kernel.rs"]
 mod kernel;
 #[path = "golden_cni/mask.rs"]
@@ -74,7 +78,7 @@ fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/cni"))
 }
 
-/// Every trace that is there is replayed, and every deviation names one that is.
+/// Every trace that is there is replayed, and every deviation names one that is and its fix.
 #[test]
 fn every_file_is_replayed() {
     let there: BTreeSet<String> = std::fs::read_dir(folder())
@@ -86,6 +90,7 @@ fn every_file_is_replayed() {
     assert_eq!(there, replayed);
     for deviation in DEVIATIONS {
         assert!(replayed.contains(deviation.file), "no trace {}", deviation.file);
+        assert!((1..=44).contains(&deviation.fix), "{}: no fix {}", deviation.file, deviation.fix);
     }
 }
 
@@ -111,14 +116,15 @@ fn replay(scene: &Scene, file: &str) -> Result<()> {
         .map(|name| Ok((name.to_owned(), host.pod(name)?)))
         .collect::<Result<_>>()?;
 
-    let mut failures = Vec::new();
+    let (mut failures, mut excused) = (Vec::new(), BTreeSet::new());
     let (mut theirs, mut ours) = (Masks::default(), Masks::default());
     let mut stored = pairs(&trace["initial"])?;
     let mut results: BTreeMap<String, Value> = BTreeMap::new();
     for (number, step) in steps.iter().enumerate() {
         let mut differs = |part: Part, what: String| {
-            let known = DEVIATIONS.iter().any(|deviation| deviation.covers(file, number, part));
-            if !known {
+            if DEVIATIONS.iter().any(|deviation| deviation.covers(file, number, part)) {
+                excused.insert((number, part));
+            } else {
                 failures.push(format!("step {number}, {part:?}: {what}"));
             }
         };
@@ -140,9 +146,12 @@ fn replay(scene: &Scene, file: &str) -> Result<()> {
         }
         let expected = theirs.tree(&stored);
         if failed {
-            answer.error().with_context(|| format!("step {number}"))?;
+            let (code, _) = answer.error().with_context(|| format!("step {number}"))?;
             if step["exit"] == 0 {
                 differs(Part::Exit, format!("refused, upstream not: {}", answer.stdout));
+            }
+            if let Some(why) = codes::difference(step, code) {
+                differs(Part::Code, why);
             }
             // Upstream leaves a block behind at times; we leave everything as it was.
             let unchanged = ours.clone().tree(&before);
@@ -159,8 +168,8 @@ fn replay(scene: &Scene, file: &str) -> Result<()> {
         if step["do"]["env"]["CNI_COMMAND"] == "ADD" {
             results.insert(container(step), serde_json::from_str(&answer.stdout)?);
         }
-        if let Some(stdout) = step["stdout"].as_str() {
-            let (upstream, own) = (mask::result(stdout), mask::result(&answer.stdout));
+        if let Some(expected) = fixed::result(step)? {
+            let (upstream, own) = (mask::result(&expected), mask::result(&answer.stdout));
             if upstream != own {
                 differs(Part::Result, format!("{own}\nupstream: {upstream}"));
             }
@@ -175,6 +184,9 @@ fn replay(scene: &Scene, file: &str) -> Result<()> {
             }
         }
         undo(file, number, &call)?;
+    }
+    for unused in DEVIATIONS.iter().flat_map(|deviation| deviation.unused(file, &excused)) {
+        failures.push(unused);
     }
     ensure!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use cni::{Error, Route, code};
+use cni::{Error, code};
 use cni_ipam::request::Addresses;
 use cni_ipam::{add as ipam_add, check as ipam_check, fault, run};
 use libcalico::ipam::{self, IpamError};
@@ -23,7 +23,6 @@ pub(super) struct Ends<'a> {
 /// What was assigned.
 pub(super) struct Assigned {
     pub(super) addresses: Vec<IpAddr>,
-    pub(super) routes: Vec<Route>,
     pub(super) dns: cni::Dns,
 }
 
@@ -53,7 +52,7 @@ impl Add<'_> {
         if let Some(addresses) = self.kept(source, known).await? {
             self.ladder.begin_store(rung);
             self.write(source, known, ends, &addresses).await?;
-            return Ok(Assigned { addresses, routes: Vec::new(), dns: cni::Dns::default() });
+            return Ok(Assigned { addresses, dns: cni::Dns::default() });
         }
         match source {
             Source::Own(wanted) => {
@@ -78,7 +77,7 @@ impl Add<'_> {
                     return Err(Error::new(code::DELEGATION, message).into());
                 }
                 self.write(source, known, ends, &addresses).await?;
-                Ok(Assigned { addresses, routes: result.routes, dns: result.dns })
+                Ok(Assigned { addresses, dns: result.dns })
             }
         }
     }
@@ -135,10 +134,6 @@ impl Add<'_> {
         })?;
         Ok(Assigned {
             addresses: assigned.iter().map(|assigned| assigned.address).collect(),
-            routes: assigned
-                .iter()
-                .map(|one| Route::to(ipam_add::with_prefix(&wanted, one)))
-                .collect(),
             dns: cni::Dns::default(),
         })
     }

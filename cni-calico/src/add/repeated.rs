@@ -5,6 +5,7 @@ use cni_ipam::{fault, run};
 use libcalico::store::{Change, Committed};
 
 use super::{Add, Attached, Known, invalid_object, overtaken};
+use crate::dataplane;
 use crate::dataplane::verify::{self, Expected};
 use crate::endpoint::{self, Stored};
 
@@ -32,6 +33,12 @@ impl Add<'_> {
             addresses: &addresses,
             host_link: &spec.interface_name,
         };
+        let links = async {
+            let host = self.sockets.host.link(&spec.interface_name).await?;
+            Ok(host.zip(self.sockets.container.link(&identity.ifname).await?))
+        };
+        let links = links.await.map_err(|error| dataplane::fault(&error))?;
+        let (Some((host, container)), Some(mac)) = (links, expected.mac) else { return Ok(None) };
         let findings = self.sockets.verify(&expected).await?;
         // Nothing is torn down for the sake of a setting.
         if let Some(finding) = findings.iter().find(|finding| finding.code != verify::SETTING) {
@@ -40,9 +47,11 @@ impl Add<'_> {
         }
         self.join_network(mine, known).await?;
         Ok(Some(Attached {
-            host_link: spec.interface_name.clone(),
-            mac: spec.mac.clone(),
+            host,
+            mac,
+            mtu: container.mtu,
             addresses,
+            // COMPAT: upstream's clients compare the answers of both without the routes.
             routes: Vec::new(),
             dns: cni::Dns::default(),
         }))

@@ -1,10 +1,15 @@
 //! What upstream's kernel showed, against ours: links, addresses, routes, sysctls.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::{Host, Kernel, Pod};
+
+/// How long the kernel may take to finish what it has begun.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Sysctls that ours sets beyond upstream's: strict filtering of sources, and the forwarding of one
 /// interface (Linux 6.17).
@@ -19,7 +24,7 @@ pub fn differences(
     let mut lines = Vec::new();
     for (name, theirs) in upstream["pods"].as_object().context("no pods")? {
         let pod = pods.get(name).with_context(|| format!("no pod {name}"))?;
-        let ours = Kernel::of_pod(pod)?;
+        let ours = settled(theirs, || Kernel::of_pod(pod))?;
         let sysctls = |link: &str| sysctls(link, |path| pod.within(|| read(path)));
         compare(name, theirs, &ours, None, &mut lines);
         for (link, expected) in theirs["sysctls_not_default"].as_object().into_iter().flatten() {
@@ -43,6 +48,28 @@ pub fn differences(
         }
     }
     Ok(lines)
+}
+
+/// A picture of ours, once the kernel has done what it does a moment after a link is up: it tells of
+/// the carrier, and gives the link-local addresses that upstream's picture has.
+fn settled(theirs: &Value, picture: impl Fn() -> Result<Kernel>) -> Result<Kernel> {
+    let local = |entries: &[Value]| {
+        let infos = entries.iter().filter_map(|entry| entry["addr_info"].as_array()).flatten();
+        infos.filter(|info| info["scope"] == "link").count()
+    };
+    let expected = local(theirs["addr"].as_array().map_or(&[], Vec::as_slice));
+    let started = Instant::now();
+    loop {
+        let ours = picture()?;
+        let carrier = |link: &Value| !link["flags"].to_string().contains("NO-CARRIER");
+        let is_settled =
+            ours.entries("link").iter().all(carrier) && local(ours.entries("addr")) >= expected;
+        // Then the comparison says what is missing.
+        if is_settled || started.elapsed() > LIMIT {
+            return Ok(ours);
+        }
+        thread::yield_now();
+    }
 }
 
 /// Compares a pod's picture, or that of one link of a host.
