@@ -1,0 +1,20 @@
+//! What Kubernetes says of Calico's things (`reference/datamodel.md` section 10,
+//! `reference/cni-plugin.md` sections 3.6 and 6.3): pure functions over the API's JSON, without a
+//! client.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`annotation`] | the names of the annotations, and how their values are read |
+//! | [`object`] | Pod, Namespace and Node, as far as Calico looks at them |
+//! | [`pod_endpoint`] | the endpoint that a pod stands for, and whose it is |
+//! | [`qos`], [`quantity`] | limits of bandwidth, packets and connections |
+
+pub mod annotation;
+pub mod object;
+pub mod pod_endpoint;
+pub mod qos;
+pub mod quantity;
+
+pub use annotation::AnnotationError;
+pub use object::{Namespace, Node, Pod};
+pub use pod_endpoint::{PodError, PodRecord};
