@@ -8,10 +8,12 @@
 //! | [`object`] | Pod, Namespace and Node, as far as Calico looks at them |
 //! | [`pod_endpoint`] | the endpoint that a pod stands for, and whose it is |
 //! | [`pod_request`] | what a pod and its namespace ask of an ADD |
+//! | [`pod_cidrs`] | the ranges of a node's pods |
 //! | [`qos`], [`quantity`] | limits of bandwidth, packets and connections |
 
 pub mod annotation;
 pub mod object;
+pub mod pod_cidrs;
 pub mod pod_endpoint;
 pub mod pod_request;
 pub mod qos;
@@ -19,5 +21,6 @@ pub mod quantity;
 
 pub use annotation::AnnotationError;
 pub use object::{Namespace, Node, Pod};
+pub use pod_cidrs::{PodCidrs, PodCidrsError};
 pub use pod_endpoint::{PodError, PodRecord};
 pub use pod_request::{AddressRequest, PodRequest};
