@@ -10,12 +10,14 @@
 //! | [`bootstrap`] | what a datastore must hold before anything works |
 //! | [`client`] | typed get, list, create, update, delete with defaults and validation |
 //! | [`ipam`] | blocks, affinities, handles: a pure core in a thin shell |
+//! | [`kubernetes`] | what pods, namespaces and nodes of Kubernetes say: pure functions over the API's JSON |
 //! | [`config`] | which datastore, where, and with which credentials |
 
 pub mod bootstrap;
 pub mod client;
 pub mod config;
 pub mod ipam;
+pub mod kubernetes;
 pub mod names;
 pub mod resources;
 pub mod selector;
