@@ -13,7 +13,7 @@
 //! | [`block`] [`affinity`] [`handle`] [`config`] | the stored objects and what can be done inside one |
 //! | [`pool`] [`reservation`] [`walk`] | which pools, which addresses, in which order |
 //! | `assign` `specific` `release` `claim` `surrender` `owner` | the operations |
-//! | `utilization` [`check`] | how full the pools are, and whether all is consistent |
+//! | `utilization` [`check`] [`repair`] | how full the pools are, whether all is consistent, and how it becomes so |
 
 mod address;
 pub mod affinity;
@@ -29,6 +29,7 @@ mod operation;
 mod owner;
 pub mod pool;
 mod release;
+pub mod repair;
 mod request;
 pub mod reservation;
 mod specific;
@@ -40,6 +41,7 @@ mod view;
 pub mod walk;
 
 pub use allocator::Allocator;
+pub use assign::{Explanation, HowTaken, NextAddress, PoolOffer, PoolRefusal};
 pub use block::{Block, BlockError, HostReserved, ReleaseGuard};
 pub use claim::Claimed;
 pub use config::IpamConfig;

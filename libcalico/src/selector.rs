@@ -49,6 +49,16 @@ impl Selector {
         self.0.matches(labels)
     }
 
+    /// The terms that keep these labels from being selected: those of the outermost `&&` that
+    /// don't hold, or the whole selector. None when it selects them.
+    pub fn unmet(&self, labels: &BTreeMap<String, String>) -> Vec<String> {
+        let terms = match &self.0 {
+            Expression::And(all) => all.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        terms.iter().filter(|term| !term.matches(labels)).map(ToString::to_string).collect()
+    }
+
     /// The identity of the canonical text, as it appears in Felix's sets.
     pub fn unique_id(&self) -> String {
         let digest = Sha224::digest(format!("s:{self}").as_bytes());

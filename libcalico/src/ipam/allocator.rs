@@ -7,12 +7,12 @@ use std::time::Instant;
 use ipnet::IpNet;
 use time::OffsetDateTime;
 
-use super::assign::AutoAssignOperation;
+use super::assign::{AutoAssignOperation, Explanation, explain};
 use super::block::ReleaseGuard;
 use super::claim::{ClaimAffinity, Claimed, EnsureBlock};
 use super::config::IpamConfig;
 use super::error::IpamError;
-use super::operation::{self, Operation};
+use super::operation::{self, Operation, Preview};
 use super::owner::{
     AssignmentAttributes, IpsByHandle, OwnerUpdates, ReadAttributes, SetOwnerAttributes,
 };
@@ -20,6 +20,7 @@ use super::pool::PoolRef;
 use super::release::{Claim, CollectCold, ReleaseByHandle, ReleaseIps, ReleaseOutcome};
 use super::request::{AssignIp, Assigned, Assignment, AutoAssign, Companion, check_name};
 use super::specific::AssignIpOperation;
+use super::stage::Env;
 use super::surrender::{Conditions, Surrender, Which, legacy_marker};
 use super::utilization::{ReadConfig, ReadUtilization, Utilization};
 use crate::store::{
@@ -59,6 +60,43 @@ impl<'a> Allocator<'a> {
         deadline: Instant,
     ) -> Result<Assignment, IpamError> {
         self.run(AutoAssignOperation::new(request, companion)?, prefetched, deadline).await
+    }
+
+    /// What [`Allocator::auto_assign`] would do for one family of a request, and why: the same
+    /// decisions, of which nothing is committed. Reads every block of the family.
+    pub async fn explain(
+        &self,
+        request: &AutoAssign,
+        family: Family,
+        deadline: Instant,
+    ) -> Result<Explanation, IpamError> {
+        explain(self.store, request, family, (self.clock)(), deadline).await
+    }
+
+    /// What [`Allocator::assign_ip`] would do: the address's block, or why it fails. Nothing is
+    /// committed.
+    pub async fn would_assign_ip(
+        &self,
+        request: &AssignIp,
+        deadline: Instant,
+    ) -> Result<Result<IpNet, IpamError>, IpamError> {
+        let requests = std::slice::from_ref(request);
+        let mut operation = AssignIpOperation::new(requests, None)?;
+        let env = Env { now: (self.clock)(), seed: 0 };
+        let (_, preview) =
+            operation::preview(self.store, &mut operation, &[], env, deadline).await?;
+        let block = |changes: Vec<Change>| {
+            changes.into_iter().find_map(|change| match change.key {
+                Key::Block(cidr) => Some(cidr),
+                _ => None,
+            })
+        };
+        Ok(match preview {
+            Preview::Fails(IpamError::Store(error)) => return Err(error.into()),
+            Preview::Fails(error) => Err(error),
+            Preview::Commit(changes) => Ok(block(changes).unwrap_or(IpNet::from(request.ip))),
+            Preview::Done(_) => Ok(IpNet::from(request.ip)),
+        })
     }
 
     /// Assigns one address. `prefetched` are the answers to [`AssignIp::queries`].

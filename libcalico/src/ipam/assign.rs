@@ -1,6 +1,7 @@
 //! Automatic assignment (`reference/ipam.md` section 3): the choice of pools, the host's own blocks
 //! first, then new ones, then those of others. Both families are decided for one commit.
 
+mod explain;
 mod search;
 
 use super::address;
@@ -18,6 +19,8 @@ use crate::resources::Kind;
 use crate::store::{AffinityOwner, Family, Key, Query};
 use std::collections::BTreeSet;
 
+pub(crate) use explain::explain;
+pub use explain::{Explanation, HowTaken, NextAddress, PoolOffer, PoolRefusal};
 use search::{End, Search};
 
 /// The cap on blocks per host when neither the configuration nor the request sets one.
@@ -74,6 +77,16 @@ impl<'a> Facts<'a> {
             labels,
             pools: view.pools(),
         })
+    }
+
+    /// The most blocks that the host may have in each family.
+    pub(super) fn block_limit(&self) -> u64 {
+        let positive = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
+        let asked = self.request.max_blocks_per_host.map(i64::from).and_then(positive);
+        match (positive(self.config.max_blocks_per_host), asked) {
+            (Some(config), Some(asked)) => config.min(asked),
+            (limit, None) | (None, limit) => limit.unwrap_or(DEFAULT_MAX_BLOCKS),
+        }
     }
 
     /// The pools of a family that the request may use.

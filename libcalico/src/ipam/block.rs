@@ -276,6 +276,40 @@ impl Block {
         found
     }
 
+    /// Writes what follows from the allocations anew: the free list (in its order, as far as it is
+    /// right), the records that something refers to, the sequence numbers of allocated addresses.
+    /// False if the allocations themselves are damaged: then nothing is changed.
+    pub(crate) fn rebuild_lists(&mut self) -> bool {
+        let records = self.records().len();
+        let size = address::size(self.cidr);
+        let refers_to_none =
+            |index: &u32| usize::try_from(*index).is_ok_and(|index| index >= records);
+        if size > MAX_ADDRESSES
+            || self.allocations.len() as u128 != size
+            || self.allocations.iter().flatten().any(refers_to_none)
+        {
+            return false;
+        }
+        let is_free =
+            |ordinal: u32| self.allocations.get(ordinal as usize).is_some_and(Option::is_none);
+        let mut seen = std::collections::BTreeSet::new();
+        let mut free: Vec<u32> = self.unallocated.clone();
+        free.retain(|ordinal| is_free(*ordinal) && seen.insert(*ordinal));
+        let all = 0..self.allocations.len() as u32;
+        free.extend(all.filter(|ordinal| is_free(*ordinal) && !seen.contains(ordinal)));
+        if let Some(numbers) = &mut self.sequence_number_for_allocation {
+            numbers.retain(|ordinal, _| {
+                let ordinal = ordinal.parse::<usize>().ok();
+                ordinal
+                    .and_then(|ordinal| self.allocations.get(ordinal))
+                    .is_some_and(Option::is_some)
+            });
+        }
+        self.unallocated = free;
+        self.drop_unreferenced_records();
+        true
+    }
+
     pub(crate) fn records(&self) -> &[AttributeRecord] {
         self.attributes.as_deref().unwrap_or_default()
     }

@@ -37,6 +37,8 @@ pub struct Problem {
     pub rule: &'static str,
     /// What is wrong, with the names of all that takes part.
     pub text: String,
+    /// Whether the lines of upstream's own check tell it, too.
+    pub told_by_upstream: bool,
 }
 
 impl fmt::Display for Problem {
@@ -96,7 +98,7 @@ pub fn check(documents: &[Document]) -> Report {
 
 impl Store {
     fn find(&mut self, severity: Severity, rule: &'static str, text: String) {
-        self.problems.push(Problem { severity, rule, text });
+        self.problems.push(Problem { severity, rule, text, told_by_upstream: false });
     }
 
     fn read(&mut self, document: &Document) {
@@ -144,13 +146,20 @@ impl Store {
             _ => None,
         };
         if let Some(text) = damaged {
-            self.find(Severity::Broken, "I2", text);
+            let told_by_upstream = matches!(document.key, Key::Block(_));
+            let problem =
+                Problem { severity: Severity::Broken, rule: "I2", text, told_by_upstream };
+            self.problems.push(problem);
         }
     }
 
     fn check_blocks(&mut self) {
         let mut found = Vec::new();
-        let mut broken = |severity, rule, text| found.push(Problem { severity, rule, text });
+        let mut broken = |severity, rule, text| {
+            // Upstream looks at records that nothing refers to, not at sequence numbers.
+            let told_by_upstream = (severity, rule) == (Severity::Waste, "6.3");
+            found.push(Problem { severity, rule, text, told_by_upstream });
+        };
         let cidrs: Vec<IpNet> = self.blocks.keys().copied().collect();
         for (index, cidr) in cidrs.iter().enumerate() {
             for other in cidrs.iter().skip(index + 1).filter(|other| overlap(*cidr, **other) > 0) {
@@ -215,7 +224,8 @@ impl Store {
                     ),
                 },
             };
-            found.push(Problem { severity: Severity::HalfDone, rule: "I4", text });
+            let severity = Severity::HalfDone;
+            found.push(Problem { severity, rule: "I4", text, told_by_upstream: false });
         }
         self.problems.extend(found);
     }
@@ -239,22 +249,27 @@ impl Store {
                 self.find(Severity::Broken, "I6", text);
             }
         }
+        let holders: BTreeSet<&String> = truth.keys().map(|(id, _)| id).collect();
         let mut over = Vec::new();
         for (id, handle) in &self.handles {
+            // Upstream looks at handles that have no address at all, not at their counts.
+            let told_by_upstream = !holders.contains(id);
             if handle.is_empty() {
-                over.push(format!("handle {id} has nothing"));
+                over.push((format!("handle {id} has nothing"), told_by_upstream));
             }
             for (cidr, counted) in &handle.block {
                 let count = truth.get(&(id.clone(), cidr.clone())).copied().unwrap_or(0);
                 if *counted > count {
-                    over.push(format!(
+                    let text = format!(
                         "handle {id} counts {counted} addresses in block {cidr}, which holds {count}"
-                    ));
+                    );
+                    over.push((text, told_by_upstream));
                 }
             }
         }
-        for text in over {
-            self.find(Severity::Waste, "W4", text);
+        for (text, told_by_upstream) in over {
+            let severity = Severity::Waste;
+            self.problems.push(Problem { severity, rule: "W4", text, told_by_upstream });
         }
     }
 
@@ -264,7 +279,8 @@ impl Store {
         for (ip, endpoint) in &self.endpoints {
             if let Some(other) = users.insert(*ip, endpoint).filter(|other| *other != endpoint) {
                 let text = format!("endpoints {other} and {endpoint} both use {ip}");
-                found.push(Problem { severity: Severity::Broken, rule: "I1", text });
+                let severity = Severity::Broken;
+                found.push(Problem { severity, rule: "I1", text, told_by_upstream: false });
             }
             let in_pool = self.pools.iter().any(|pool| pool.cidr.contains(ip));
             let allocated = self.blocks.values().filter(|block| block.cidr.contains(ip)).any(|block| {
@@ -272,7 +288,8 @@ impl Store {
             });
             if in_pool && !allocated {
                 let text = format!("endpoint {endpoint} uses {ip}, which is not allocated");
-                found.push(Problem { severity: Severity::Broken, rule: "I1", text });
+                let severity = Severity::Broken;
+                found.push(Problem { severity, rule: "I1", text, told_by_upstream: true });
             }
         }
         self.problems.extend(found);

@@ -96,6 +96,40 @@ pub(crate) async fn run<O: Operation>(
     }
 }
 
+/// What the next commit of an operation would be.
+pub(crate) enum Preview<A> {
+    /// These changes.
+    Commit(Vec<Change>),
+    /// Nothing would be changed.
+    Done(A),
+    /// It would fail.
+    Fails(IpamError),
+}
+
+/// Takes an operation up to its first commit, and changes nothing. `more` is read beside what the
+/// operation itself asks for, at the same revision. Answers what was seen, too.
+pub(crate) async fn preview<O: Operation>(
+    store: &dyn Store,
+    operation: &mut O,
+    more: &[Query],
+    env: Env,
+    deadline: Instant,
+) -> Result<(View, Preview<O::Answer>), IpamError> {
+    let queries: Vec<Query> = operation.queries().into_iter().chain(more.iter().cloned()).collect();
+    let mut view = View::default();
+    view.absorb(&queries, read(store, &queries, deadline).await?);
+    loop {
+        match operation.step(&view, env) {
+            Ok(Step::Read(queries)) => {
+                view.absorb(&queries, read(store, &queries, deadline).await?)
+            }
+            Ok(Step::Commit { changes, .. }) => return Ok((view, Preview::Commit(changes))),
+            Ok(Step::Done(answer)) => return Ok((view, Preview::Done(answer))),
+            Err(error) => return Ok((view, Preview::Fails(error))),
+        }
+    }
+}
+
 /// Reads, in as many round trips as the limits of a store's transaction ask for.
 async fn read(
     store: &dyn Store,

@@ -62,9 +62,9 @@ pub(crate) fn overlap(a: IpNet, b: IpNet) -> u128 {
     }
 }
 
-/// The reserved networks of one IPReservation. Blanks are trimmed, bare addresses are read, what
+/// The reserved networks of one stored IPReservation. Blanks are trimmed, bare addresses are read, what
 /// can't be read is skipped, as upstream does.
-pub(crate) fn reserved_networks(value: &[u8]) -> Vec<IpNet> {
+pub fn reserved_networks(value: &[u8]) -> Vec<IpNet> {
     #[derive(Deserialize)]
     struct Resource {
         #[serde(rename = "spec", default)]

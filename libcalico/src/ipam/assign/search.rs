@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use time::Duration;
 
-use super::{Choice, DEFAULT_MAX_BLOCKS, Facts};
+use super::{Choice, Facts};
 use crate::ipam::block::{Block, HostReserved};
 use crate::ipam::error::IpamError;
 use crate::ipam::pool::{self, Pool};
@@ -444,12 +444,7 @@ impl<'s, 'v> Search<'s, 'v> {
         if !config.auto_allocate_blocks {
             return Some(End::MayNotClaim);
         }
-        let positive = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
-        let asked = self.facts.request.max_blocks_per_host.map(i64::from).and_then(positive);
-        let limit = match (positive(config.max_blocks_per_host), asked) {
-            (Some(config), Some(asked)) => config.min(asked),
-            (limit, None) | (None, limit) => limit.unwrap_or(DEFAULT_MAX_BLOCKS),
-        };
+        let limit = self.facts.block_limit();
         if self.owned.len() as u64 >= limit {
             return Some(End::Limit(limit));
         }
