@@ -1,6 +1,11 @@
-//! `calicoctl node`.
+//! `calicoctl node`: what concerns the host that it runs on (`reference/calicoctl.md` section 8).
+
+mod bird;
+mod processes;
+pub mod status;
 
 use clap::Subcommand;
+use nix::unistd::Uid;
 
 use super::Outcome;
 use crate::context::Context;
@@ -12,9 +17,12 @@ pub enum Command {
     Status,
 }
 
-/// Does what the command says.
+/// Does what the command says. All of them look at what only root may see.
 pub fn run(command: Command, _context: &Context) -> Outcome {
+    if !Uid::effective().is_root() {
+        anyhow::bail!("Need super user privileges: Operation not permitted");
+    }
     match command {
-        Command::Status => anyhow::bail!("not there yet"),
+        Command::Status => status::run(),
     }
 }
