@@ -1,6 +1,7 @@
 //! `calicoctl node`: what concerns the host that it runs on (`reference/calicoctl.md` section 8).
 
 mod bird;
+pub mod checksystem;
 mod processes;
 pub mod status;
 
@@ -13,6 +14,8 @@ use crate::context::Context;
 /// The commands of `calicoctl node`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Checks whether this host's kernel has what Calico needs.
+    Checksystem(checksystem::Checksystem),
     /// Shows the state of this node's BGP sessions.
     Status,
 }
@@ -23,6 +26,7 @@ pub fn run(command: Command, _context: &Context) -> Outcome {
         anyhow::bail!("Need super user privileges: Operation not permitted");
     }
     match command {
+        Command::Checksystem(command) => command.run(),
         Command::Status => status::run(),
     }
 }
