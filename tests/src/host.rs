@@ -39,7 +39,7 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 ];
 
 /// A program that goes on running on a host.
-pub(crate) type Service = Arc<Mutex<Child>>;
+pub type Service = Arc<Mutex<Child>>;
 
 /// A simulated host. It ends, with all its processes, when it is dropped.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl Host {
     /// Starts a program that goes on running, and waits until it prints a line that contains
     /// `ready`. What it prints is in `<name>.log` of the host's directory. It ends with the host at
     /// the latest.
-    pub(crate) fn serve(&self, name: &str, mut command: Command, ready: &str) -> Result<Service> {
+    pub fn serve(&self, name: &str, mut command: Command, ready: &str) -> Result<Service> {
         let path = self.dir.join(format!("{name}.log"));
         let mut log = File::options().create(true).append(true).open(&path)?;
         let (reader, writer) = io::pipe()?;

@@ -43,7 +43,7 @@ pub use cri::{Cri, Sandbox};
 pub use ctl::Ctl;
 pub use each_store::{RESOURCES, on_each_store, without_routes};
 pub use etcd::{Etcd, EtcdMode};
-pub use host::{Host, command};
+pub use host::{Host, Service, command};
 pub use kernel::Kernel;
 pub use leak::Before;
 pub use network::{Backend, Network, addresses, play};

@@ -1,6 +1,12 @@
-//! `calicoctl node`.
+//! `calicoctl node`: what concerns the host that it runs on (`reference/calicoctl.md` section 8).
+
+mod bird;
+pub mod checksystem;
+mod processes;
+pub mod status;
 
 use clap::Subcommand;
+use nix::unistd::Uid;
 
 use super::Outcome;
 use crate::context::Context;
@@ -8,13 +14,19 @@ use crate::context::Context;
 /// The commands of `calicoctl node`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Checks whether this host's kernel has what Calico needs.
+    Checksystem(checksystem::Checksystem),
     /// Shows the state of this node's BGP sessions.
     Status,
 }
 
-/// Does what the command says.
+/// Does what the command says. All of them look at what only root may see.
 pub fn run(command: Command, _context: &Context) -> Outcome {
+    if !Uid::effective().is_root() {
+        anyhow::bail!("Need super user privileges: Operation not permitted");
+    }
     match command {
-        Command::Status => anyhow::bail!("not there yet"),
+        Command::Checksystem(command) => command.run(),
+        Command::Status => status::run(),
     }
 }
