@@ -64,35 +64,37 @@ pub async fn add(conf: Conf, request: &Request) -> Result<AddResult, Error> {
     let netns = dataplane::open_netns(path, request.netns_override)?;
     let datastore = datastore::open(shared, &attachment.identity.node)?;
     let sockets = Sockets::open(netns)?;
+    let shape = Shape { mtu, device };
+    let attached = attach(&attachment, &datastore, &sockets, &source, shape, now).await?;
+    Ok(attached.result(request, previous.unwrap_or_default(), &attachment.conf))
+}
 
-    let ladder = Ladder::new(&attachment, &datastore, &sockets);
-    let work = Add {
-        attachment: &attachment,
-        datastore: &datastore,
-        sockets: &sockets,
-        ladder: &ladder,
-        now,
-    };
+/// Attaches, or else takes back what was begun.
+pub(crate) async fn attach(
+    attachment: &Attachment,
+    datastore: &Datastore,
+    sockets: &Sockets,
+    source: &Source,
+    shape: Shape,
+    now: OffsetDateTime,
+) -> Result<Attached, Error> {
+    let ladder = Ladder::new(attachment, datastore, sockets);
+    let work = Add { attachment, datastore, sockets, ladder: &ladder, now };
     let outcome = tokio::select! {
         // Signals are watched before anything is begun.
         biased;
         error = run::interrupted(run::ADD_LIMIT) => Err(error),
-        outcome = work.attach(&source, Shape { mtu, device }) => outcome,
+        outcome = work.attach(source, shape) => outcome,
     };
-    match outcome {
-        Ok(attached) => {
-            Ok(attached.result(request, previous.unwrap_or_default(), &attachment.conf))
-        }
-        Err(error) => {
-            ladder.descend().await;
-            Err(error)
-        }
+    if outcome.is_err() {
+        ladder.descend().await;
     }
+    outcome
 }
 
 /// Where addresses come from.
 #[expect(clippy::large_enum_variant, reason = "there is one in a process")]
-enum Source {
+pub(crate) enum Source {
     /// From our own IPAM, in this process.
     Own(Addresses),
     /// From another plugin.
@@ -101,16 +103,19 @@ enum Source {
 
 /// What the pair looks like.
 #[derive(Clone, Copy)]
-struct Shape {
-    mtu: Option<u32>,
-    device: netutils::Device,
+pub(crate) struct Shape {
+    /// As configured; none leaves it to the kernel.
+    pub(crate) mtu: Option<u32>,
+    /// Its kind.
+    pub(crate) device: netutils::Device,
 }
 
 /// What an ADD made.
-struct Attached {
+pub(crate) struct Attached {
     host_link: String,
     mac: String,
-    addresses: Vec<IpAddr>,
+    /// The addresses, in the order of IPAM.
+    pub(crate) addresses: Vec<IpAddr>,
     routes: Vec<Route>,
     dns: cni::Dns,
 }
@@ -195,7 +200,13 @@ impl Add<'_> {
             };
             let forwarding = self.attachment.conf.own.container_settings.allow_ip_forwarding;
             self.sockets
-                .configure(&pair, &identity.ifname, &assigned.addresses, forwarding)
+                .configure(
+                    &pair.host,
+                    pair.container_index,
+                    &identity.ifname,
+                    &assigned.addresses,
+                    forwarding,
+                )
                 .await?;
             return Ok(Attached {
                 host_link,

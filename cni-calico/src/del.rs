@@ -6,7 +6,7 @@
 //! released: one that is given to somebody else must not be on a link any more. Errors are collected,
 //! and none keeps the rest from being done.
 
-mod local;
+pub(crate) mod local;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -70,7 +70,7 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
         }
     };
     let local = Local { host_link: &host_link, ifname: &identity.ifname };
-    let (store, host) = tokio::join!(asked, local.remove_marked(request));
+    let (store, host) = tokio::join!(asked, local.remove_marked(request.netns.as_deref()));
     let mut errors = Vec::new();
     let mut removals = Vec::new();
     match host {
@@ -89,7 +89,7 @@ async fn detach(conf: &Conf, request: &Request) -> Result<(), Error> {
                 _ if identity.pod().is_none() => Claim::Nobody,
                 _ => Claim::Another,
             };
-            match local.remove_unmarked(&host, request, claim).await {
+            match local.remove_unmarked(&host, request.netns.as_deref(), claim).await {
                 Ok(unmarked) => removals.extend(unmarked),
                 Err(error) => errors.push(error),
             }

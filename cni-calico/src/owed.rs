@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cni::{Error, code};
 use cni_ipam::datastore::Datastore;
-use cni_ipam::identity::{Identity, Workload};
+use cni_ipam::identity::{BY_HAND, Identity, Workload};
 use cni_ipam::{lock, run};
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,7 @@ impl Note {
         Identity {
             workload: match &self.pod {
                 Some(name) => Workload::Pod { namespace, name: name.clone() },
+                None if self.network == BY_HAND => Workload::ByHand,
                 None => Workload::Container { namespace },
             },
             container_id: self.container_id.clone(),
