@@ -65,34 +65,38 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
     let netns = dataplane::open_netns(path, request.netns_override)?;
     let datastore = datastore::open(shared, &attachment.identity.node)?;
     let sockets = Sockets::open(netns)?;
+    let shape = Shape { mtu, device };
+    let attached = attach(&attachment, &datastore, &sockets, &source, shape, now, end).await?;
+    Ok(attached.result(request, previous.unwrap_or_default()))
+}
 
-    let ladder = Ladder::new(&attachment, &datastore, &sockets);
-    let work = Add {
-        attachment: &attachment,
-        datastore: &datastore,
-        sockets: &sockets,
-        ladder: &ladder,
-        now,
-        end,
-    };
+/// Attaches, or else takes back what was begun.
+pub(crate) async fn attach(
+    attachment: &Attachment,
+    datastore: &Datastore,
+    sockets: &Sockets,
+    source: &Source,
+    shape: Shape,
+    now: OffsetDateTime,
+    end: Deadline,
+) -> Result<Attached, Error> {
+    let ladder = Ladder::new(attachment, datastore, sockets);
+    let work = Add { attachment, datastore, sockets, ladder: &ladder, now, end };
     let outcome = tokio::select! {
         // Signals are watched before anything is begun.
         biased;
         why = run::interrupted(end) => Err(why.error("what it began is undone")),
-        outcome = work.attach(&source, Shape { mtu, device }) => outcome,
+        outcome = work.attach(source, shape) => outcome,
     };
-    match outcome {
-        Ok(attached) => Ok(attached.result(request, previous.unwrap_or_default())),
-        Err(error) => {
-            ladder.descend().await;
-            Err(error)
-        }
+    if outcome.is_err() {
+        ladder.descend().await;
     }
+    outcome
 }
 
 /// Where addresses come from.
 #[expect(clippy::large_enum_variant, reason = "there is one in a process")]
-enum Source {
+pub(crate) enum Source {
     /// From our own IPAM, in this process.
     Own(Addresses),
     /// From another plugin.
@@ -101,19 +105,22 @@ enum Source {
 
 /// What the pair looks like.
 #[derive(Clone, Copy)]
-struct Shape {
-    mtu: Option<u32>,
-    device: netutils::Device,
+pub(crate) struct Shape {
+    /// As configured; none leaves it to the kernel.
+    pub(crate) mtu: Option<u32>,
+    /// Its kind.
+    pub(crate) device: netutils::Device,
 }
 
 /// What an ADD made, as the kernel has it.
-struct Attached {
+pub(crate) struct Attached {
     host: Link,
     /// The MAC of the container's end.
     mac: Mac,
     /// Its MTU.
     mtu: u32,
-    addresses: Vec<IpAddr>,
+    /// The addresses, in the order of IPAM.
+    pub(crate) addresses: Vec<IpAddr>,
     /// The host's routes to the addresses. Upstream repeats what IPAM says, of blocks that nobody
     /// routes to the container.
     routes: Vec<Route>,
@@ -201,7 +208,13 @@ impl Add<'_> {
             };
             let forwarding = self.attachment.conf.own.container_settings.allow_ip_forwarding;
             self.sockets
-                .configure(&pair, &identity.ifname, &assigned.addresses, forwarding)
+                .configure(
+                    &pair.host,
+                    pair.container_index,
+                    &identity.ifname,
+                    &assigned.addresses,
+                    forwarding,
+                )
                 .await?;
             return Ok(Attached {
                 // Both ends were made alike.

@@ -2,12 +2,13 @@
 //! anything is touched.
 
 use cni::{Error, Request, code};
-use cni_ipam::identity::Identity;
+use cni_ipam::conf::NetConf;
+use cni_ipam::identity::{Identity, Workload};
 use cni_ipam::{datastore, node};
 use libcalico::names;
 use netutils::Device;
 
-use crate::conf::{Conf, DeviceType};
+use crate::conf::{Conf, DeviceType, Own};
 use crate::endpoint::EndpointId;
 use crate::host_link::HostLink;
 use crate::labels::{self, MesosLabels};
@@ -45,6 +46,19 @@ impl Attachment {
         Ok(Attachment { conf, identity, endpoint, host_link, labels })
     }
 
+    /// A container that is attached by hand, with the defaults of every setting.
+    pub fn by_hand(identity: Identity) -> Result<Attachment, Error> {
+        let mut shared = NetConf::default();
+        shared.ipam.kind = OWN_IPAM.into();
+        Ok(Attachment {
+            conf: Conf { shared, own: Own::default() },
+            endpoint: EndpointId::of(&identity, None)?,
+            host_link: HostLink::here(&identity)?,
+            labels: Vec::new(),
+            identity,
+        })
+    }
+
     /// Refuses what ADD could not carry through: upstream finds out when the interface is there.
     pub fn check_add(&self) -> Result<(), Error> {
         let invalid = |message: String| Err(Error::new(code::INVALID_CONFIG, message));
@@ -78,7 +92,7 @@ impl Attachment {
 
     /// Whether the network has a profile of its own.
     pub fn makes_profile(&self) -> bool {
-        self.conf.shared.policy.kind.is_empty()
+        self.conf.shared.policy.kind.is_empty() && self.identity.workload != Workload::ByHand
     }
 
     /// Whether addresses come from our own IPAM, in our own process.

@@ -6,6 +6,7 @@
 //! end bears an alias that names its attachment: what DEL and GC may remove is decided by it.
 
 mod host_route;
+mod one_more;
 mod settings;
 pub mod verify;
 
@@ -114,7 +115,8 @@ impl Sockets {
     /// Gives the container its addresses, routes, neighbours and settings, and the host its routes.
     pub async fn configure(
         &self,
-        pair: &CreatedPair,
+        host: &Link,
+        container_index: u32,
         ifname: &str,
         addresses: &[IpAddr],
         forwarding: bool,
@@ -127,20 +129,20 @@ impl Sockets {
             .run(|| sysctl::write_all(&container_settings))
             .map_err(|error| netns_fault(&error))?
             .map_err(sysctl_fault)?;
-        let host_settings = settings::of_host(&pair.host.name, v4, v6);
+        let host_settings = settings::of_host(&host.name, v4, v6);
         for warning in
             warnings.into_iter().chain(sysctl::write_all(&host_settings).map_err(sysctl_fault)?)
         {
             tracing::debug!("{warning}");
         }
-        self.configure_container(pair.container_index, ifname, addresses, v4, v6)
+        self.configure_container(container_index, ifname, addresses, v4, v6)
             .await
             .map_err(|error| fault(&error))?;
         if v6 {
-            self.host_link_local(pair.host.index).await.map_err(|error| fault(&error))?;
+            self.host_link_local(host.index).await.map_err(|error| fault(&error))?;
         }
         for address in addresses {
-            host_route::ensure(&self.host, &pair.host, *address).await?;
+            host_route::ensure(&self.host, host, *address).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! released: one that is given to somebody else must not be on a link any more. Errors are collected,
 //! and none keeps the rest from being done.
 
-mod local;
+pub(crate) mod local;
 
 use std::net::IpAddr;
 
@@ -60,7 +60,7 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
         }
     };
     let local = Local { host_link: &host_link, ifname: &identity.ifname };
-    let (store, host) = tokio::join!(asked, local.remove_marked(request));
+    let (store, host) = tokio::join!(asked, local.remove_marked(request.netns.as_deref()));
     let mut errors = Vec::new();
     match host {
         Ok(host) => {
@@ -77,7 +77,8 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
                 _ if identity.pod().is_none() => Claim::Nobody,
                 _ => Claim::Another,
             };
-            errors.extend(local.remove_unmarked(&host, request, claim).await.err());
+            let netns = request.netns.as_deref();
+            errors.extend(local.remove_unmarked(&host, netns, claim).await.err());
         }
         Err(error) => errors.push(error),
     }

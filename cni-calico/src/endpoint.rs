@@ -21,7 +21,8 @@ use uuid::Uuid;
 pub struct EndpointId {
     name: WorkloadEndpointName,
     namespace: String,
-    network: String,
+    /// The profile that the endpoint gets: the network's own. Who attaches by hand chooses later.
+    profile: Option<String>,
     container_id: String,
 }
 
@@ -92,6 +93,18 @@ fn salvage(document: &Document) -> WorkloadEndpoint {
     endpoint
 }
 
+impl Stored {
+    /// The change that writes the endpoint with another spec.
+    pub fn edited(
+        &self,
+        edit: impl FnOnce(&mut WorkloadEndpointSpec),
+    ) -> Result<Change, ValidationError> {
+        let mut endpoint = self.endpoint.clone();
+        edit(&mut endpoint.spec);
+        update(endpoint, self)
+    }
+}
+
 impl EndpointId {
     /// The endpoint of an attachment, once its identifiers are known to make a valid name: upstream
     /// finds out after it has made the interface.
@@ -114,7 +127,10 @@ impl EndpointId {
             endpoint: identity.ifname.clone(),
             pod: identity.pod().unwrap_or_default().into(),
             container_id: id.clone(),
-            ..WorkloadEndpointName::default()
+            workload: match identity.workload {
+                Workload::ByHand => id.clone(),
+                Workload::Pod { .. } | Workload::Container { .. } => String::new(),
+            },
         };
         let lower_case = "use lower-case letters, digits, '-' and '.'";
         let parts = [
@@ -139,7 +155,10 @@ impl EndpointId {
         Ok(EndpointId {
             name: fields,
             namespace: namespace.unwrap_or_else(|| identity.namespace().to_owned()),
-            network: identity.network.clone(),
+            profile: match identity.workload {
+                Workload::ByHand => None,
+                Workload::Pod { .. } | Workload::Container { .. } => Some(identity.network.clone()),
+            },
             container_id: id.clone(),
         })
     }
@@ -241,6 +260,7 @@ impl EndpointId {
             self.name.name().unwrap_or_default(),
             WorkloadEndpointSpec {
                 orchestrator: self.name.orchestrator.clone(),
+                workload: self.name.workload.clone(),
                 node: self.name.node.clone(),
                 container_id: self.container_id.clone(),
                 pod: match self.name.orchestrator.as_str() {
@@ -253,7 +273,7 @@ impl EndpointId {
                     .iter()
                     .map(|address| IpNet::from(*address).to_string())
                     .collect(),
-                profiles: vec![self.network.clone()],
+                profiles: self.with_profile(&[]),
                 interface_name: contents.host_link.into(),
                 mac: contents.mac.to_string(),
                 ..WorkloadEndpointSpec::default()
@@ -272,7 +292,7 @@ impl EndpointId {
         // The interface of the name stays the one that the endpoint was made for.
         endpoint.spec.endpoint = former.spec.endpoint.clone();
         if self.name.orchestrator != "k8s" {
-            endpoint.spec.profiles = with_profile(&former.spec.profiles, &self.network);
+            endpoint.spec.profiles = self.with_profile(&former.spec.profiles);
         }
         update(endpoint, previous)
     }
@@ -280,22 +300,18 @@ impl EndpointId {
     /// The change that adds the network to an endpoint's profiles; none if it is there.
     pub fn add_profile(&self, stored: &Stored) -> Option<Result<Change, ValidationError>> {
         let former = &stored.endpoint.spec.profiles;
-        let profiles = with_profile(former, &self.network);
+        let profiles = self.with_profile(former);
         if profiles == *former {
             return None;
         }
-        let mut endpoint = stored.endpoint.clone();
-        endpoint.spec.profiles = profiles;
-        Some(update(endpoint, stored))
+        Some(stored.edited(|spec| spec.profiles = profiles))
     }
-}
 
-fn with_profile(profiles: &[String], network: &str) -> Vec<String> {
-    let mut profiles = profiles.to_vec();
-    if !profiles.iter().any(|profile| profile == network) {
-        profiles.push(network.to_owned());
+    fn with_profile(&self, profiles: &[String]) -> Vec<String> {
+        let mut profiles = profiles.to_vec();
+        profiles.extend(self.profile.clone().filter(|profile| !profiles.contains(profile)));
+        profiles
     }
-    profiles
 }
 
 /// Where the network's own profile is.

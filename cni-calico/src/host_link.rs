@@ -2,7 +2,7 @@
 //! which DEL, CHECK and GC know whose it is.
 
 use cni::code;
-use cni_ipam::identity::{Identity, Workload};
+use cni_ipam::identity::{BY_HAND, Identity, Workload};
 use libcalico::names;
 use netutils::{Link, Netlink};
 
@@ -26,6 +26,7 @@ pub struct HostLink {
     pub alias: String,
     container_id: String,
     ifname: String,
+    by_hand: bool,
 }
 
 /// What an alias says of a link.
@@ -66,6 +67,11 @@ impl HostLink {
             Workload::Container { .. } => {
                 (names::cni_host_link(id), Some(names::k8s_host_link("", id, &identity.ifname)))
             }
+            // Clear of the name that a runtime's CNI plugin gives the same container.
+            Workload::ByHand => (
+                names::k8s_host_link("", id, &identity.ifname),
+                Some(names::k8s_host_link("", &identity.ifname, id)),
+            ),
         };
         if name.len() > NAME_MAX {
             return Err(cni::Error::new(
@@ -77,14 +83,16 @@ impl HostLink {
             ));
         }
         let (container_id, ifname) = (id.clone(), identity.ifname.clone());
-        Ok(HostLink { name, alternate, alias: alias(identity), container_id, ifname })
+        let by_hand = identity.workload == Workload::ByHand;
+        Ok(HostLink { name, alternate, alias: alias(identity), container_id, ifname, by_hand })
     }
 
-    /// Whose link this is. An interface of a container is the same in whatever network it was made;
-    /// and a pod has one, whatever it is called.
+    /// Whose link this is. An interface of a container is the same in whatever network it was made,
+    /// but not when it was made by hand; and a pod has one, whatever it is called.
     pub fn owner(&self, link: &Link) -> Owner {
         let is_ours = |marked: Marked<'_>| {
             marked.container_id == self.container_id
+                && (marked.network == BY_HAND) == self.by_hand
                 && (self.is_pod() || marked.ifname == self.ifname)
         };
         match link.alias.as_deref() {
@@ -202,6 +210,19 @@ mod tests {
         assert_eq!(one.name, other.name);
         assert_ne!(one.alternate, other.alternate);
         assert!(one.alternate.is_some_and(|name| name.starts_with("cali") && name.len() == 15));
+    }
+
+    #[test]
+    fn what_is_attached_by_hand_and_by_a_runtime_is_kept_apart() {
+        let runtime = HostLink::of(&identity(None, "c1"), "").unwrap();
+        let by_hand = HostLink::of(&Identity::by_hand("node-1", "c1", "eth0"), "").unwrap();
+        assert_ne!(runtime.name, by_hand.name);
+        let mut link = Link::default();
+        link.alias = Some(by_hand.alias.clone());
+        assert_eq!((by_hand.owner(&link), runtime.owner(&link)), (Owner::Ours, Owner::Another));
+        link.alias = Some(runtime.alias.clone());
+        assert_eq!((by_hand.owner(&link), runtime.owner(&link)), (Owner::Another, Owner::Ours));
+        assert!(!libcalico::names::is_valid_network_name(BY_HAND));
     }
 
     #[test]

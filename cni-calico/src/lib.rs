@@ -1,8 +1,9 @@
-//! `calico`, the network plugin, as a library: the program is [`plugin`], and what an operator's
-//! command may call beside it is [`owed`].
+//! `calico`, the network plugin, as a library: the program is [`plugin`]; an operator's command wires
+//! containers by the same code through [`by_hand`], and settles what is [`owed`].
 
 mod add;
 mod attachment;
+pub mod by_hand;
 mod check;
 mod conf;
 mod dataplane;

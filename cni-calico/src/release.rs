@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use cni_ipam::fault;
-use cni_ipam::identity::Identity;
+use cni_ipam::identity::{Identity, Workload};
 use libcalico::ipam::{
     Allocator, IpamError, ReleaseGuard, possible_block_queries, release_queries,
 };
@@ -165,7 +165,11 @@ impl Release<'_> {
         mine: Option<&'a Stored>,
         siblings: &[Stored],
     ) -> (Vec<&'a str>, Vec<&'a str>) {
-        let profiles = mine.map(|mine| mine.endpoint.spec.profiles.as_slice()).unwrap_or_default();
+        // A profile is named like a network of CNI's; of what was made by hand that means nothing.
+        let profiles = mine
+            .filter(|_| self.identity.workload != Workload::ByHand)
+            .map(|mine| mine.endpoint.spec.profiles.as_slice())
+            .unwrap_or_default();
         let networks: BTreeSet<&str> = std::iter::once(self.identity.network.as_str())
             .chain(profiles.iter().map(String::as_str))
             .collect();
@@ -173,7 +177,8 @@ impl Release<'_> {
             siblings.iter().any(|sibling| {
                 let spec = &sibling.endpoint.spec;
                 spec.container_id == self.identity.container_id
-                    && spec.profiles.iter().any(|profile| profile == network)
+                    && (self.identity.workload == Workload::ByHand
+                        || spec.profiles.iter().any(|profile| profile == network))
             })
         })
     }

@@ -44,6 +44,14 @@ pub fn open(conf: &NetConf, node: &str) -> Result<Datastore, cni::Error> {
     Ok(Datastore { store, embedded })
 }
 
+/// A store that is open already. `embedded` is this node's name for an embedded store, which sets
+/// itself up.
+pub fn over(store: Arc<dyn Store>, embedded: Option<&str>) -> Datastore {
+    let embedded =
+        embedded.map(|node| Embedded { node: node.to_owned(), conf: conf::Local::default() });
+    Datastore { store, embedded }
+}
+
 /// The store that the configuration names, or what is wrong with its settings. What the
 /// configuration leaves out comes from the environment.
 pub fn config(conf: &NetConf) -> Result<DatastoreConfig, cni::Error> {

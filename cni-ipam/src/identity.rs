@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use libcalico::names;
 
+/// The network of the containers that an operator attaches by hand, with `calicoctl container`. No
+/// network of CNI's can have this name, so neither side takes the other's for its own.
+pub const BY_HAND: &str = "calicoctl:container";
+
 /// A container's interface, as Calico identifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -34,9 +38,22 @@ pub enum Workload {
         /// `default`, or what `CNI_TEST_NAMESPACE` says.
         namespace: String,
     },
+    /// A container that was attached by hand: the container is the workload.
+    ByHand,
 }
 
 impl Identity {
+    /// The identity of a container that is attached by hand.
+    pub fn by_hand(node: &str, container_id: &str, ifname: &str) -> Identity {
+        Identity {
+            workload: Workload::ByHand,
+            container_id: container_id.into(),
+            ifname: ifname.into(),
+            node: node.into(),
+            network: BY_HAND.into(),
+        }
+    }
+
     /// The identity that a request speaks of, on this node.
     pub fn of(request: &cni::Request, node: &str) -> Identity {
         let arg = |key| request.args.get(key).filter(|value| !value.is_empty());
@@ -61,14 +78,16 @@ impl Identity {
     pub fn namespace(&self) -> &str {
         match &self.workload {
             Workload::Pod { namespace, .. } | Workload::Container { namespace } => namespace,
+            Workload::ByHand => "default",
         }
     }
 
-    /// `k8s` or `cni`.
+    /// `k8s`, `cni`, or `docker` for what is attached by hand, whatever runs it.
     pub fn orchestrator(&self) -> &'static str {
         match self.workload {
             Workload::Pod { .. } => "k8s",
             Workload::Container { .. } => "cni",
+            Workload::ByHand => "docker",
         }
     }
 
@@ -76,7 +95,7 @@ impl Identity {
     pub fn pod(&self) -> Option<&str> {
         match &self.workload {
             Workload::Pod { name, .. } => Some(name),
-            Workload::Container { .. } => None,
+            Workload::Container { .. } | Workload::ByHand => None,
         }
     }
 
@@ -90,6 +109,7 @@ impl Identity {
         let legacy = match &self.workload {
             Workload::Pod { namespace, name } => format!("{namespace}.{name}"),
             Workload::Container { .. } => self.container_id.clone(),
+            Workload::ByHand => return vec![self.handle()],
         };
         vec![self.handle(), legacy]
     }

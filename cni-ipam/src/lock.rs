@@ -65,7 +65,20 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 async fn queue(path: &Path, patience: Duration) -> io::Result<Flock<File>> {
-    let file = open(path)?;
+    hold(open(path)?, patience).await.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("{error}; who holds it: fuser {}", path.display()),
+        ),
+        _ => error,
+    })
+}
+
+/// A lock; dropping it gives it back.
+pub type Held = Flock<File>;
+
+/// Waits for the lock of an open file, whatever that is.
+pub async fn hold(file: File, patience: Duration) -> io::Result<Held> {
     let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(lock),
         Err((file, Errno::EWOULDBLOCK)) => file,
@@ -81,10 +94,9 @@ async fn queue(path: &Path, patience: Duration) -> io::Result<Flock<File>> {
         Ok(Ok(Ok(lock))) => Ok(lock),
         Ok(Ok(Err((_, errno)))) => Err(errno.into()),
         Ok(Err(_)) => Err(io::Error::other("the waiting thread ended")),
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("not free within {patience:?}; who holds it: fuser {}", path.display()),
-        )),
+        Err(_) => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("not free within {patience:?}")))
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //! it must be known otherwise to be the attachment's.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use cni::{Error, Request};
+use cni::Error;
 use netutils::{Link, Netlink, Netns};
 
 use crate::dataplane;
@@ -11,7 +12,7 @@ use crate::host_link::{HostLink, Owner};
 
 /// Who has a link that nobody marked, going by its name.
 #[derive(Clone, Copy)]
-pub(super) enum Claim<'a> {
+pub(crate) enum Claim<'a> {
     /// This attachment: its endpoint names the link so.
     Ours(&'a str),
     /// The endpoint is another sandbox's of the same pod, or can't be known.
@@ -21,17 +22,17 @@ pub(super) enum Claim<'a> {
 }
 
 /// The node's side.
-pub(super) struct Local<'a> {
-    pub(super) host_link: &'a HostLink,
-    pub(super) ifname: &'a str,
+pub(crate) struct Local<'a> {
+    pub(crate) host_link: &'a HostLink,
+    pub(crate) ifname: &'a str,
 }
 
 impl Local<'_> {
     /// Removes the links that are marked as this attachment's. Needs nothing but the kernel.
-    pub(super) async fn remove_marked(&self, request: &Request) -> Result<Netlink, Error> {
+    pub(crate) async fn remove_marked(&self, netns: Option<&Path>) -> Result<Netlink, Error> {
         let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
         let mut links = self.host_link.find(&host, None).await?;
-        if let Some(inside) = inside(&host, request) {
+        if let Some(inside) = inside(&host, netns) {
             dataplane::delete_rules(&inside.container, self.ifname).await;
             links.extend(inside.peer(&host, self.ifname).await?);
         }
@@ -46,17 +47,17 @@ impl Local<'_> {
 
     /// Removes links that nobody marked: of upstream's making, or of an ADD that was killed before
     /// it marked its link. They must be known otherwise to be this attachment's.
-    pub(super) async fn remove_unmarked(
+    pub(crate) async fn remove_unmarked(
         &self,
         host: &Netlink,
-        request: &Request,
+        netns: Option<&Path>,
         claim: Claim<'_>,
     ) -> Result<(), Error> {
         let name = match claim {
             Claim::Ours(name) => Some(name),
             Claim::Another | Claim::Nobody => None,
         };
-        let peer = match inside(host, request) {
+        let peer = match inside(host, netns) {
             Some(inside) => inside.peer(host, self.ifname).await?,
             None => None,
         };
@@ -81,8 +82,8 @@ struct Inside {
 }
 
 /// The container's namespace, if it is still there and really the container's own.
-fn inside(host: &Netlink, request: &Request) -> Option<Inside> {
-    let netns = Netns::open(request.netns.as_deref()?).ok()?;
+fn inside(host: &Netlink, netns: Option<&Path>) -> Option<Inside> {
+    let netns = Netns::open(netns?).ok()?;
     if netns.is_same(host.netns()) {
         return None;
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cni_ipam::identity::{Identity, Workload};
+use cni_ipam::identity::{BY_HAND, Identity, Workload};
 use libcalico::names;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,7 @@ impl Note {
         Identity {
             workload: match &self.pod {
                 Some(name) => Workload::Pod { namespace, name: name.clone() },
+                None if self.network == BY_HAND => Workload::ByHand,
                 None => Workload::Container { namespace },
             },
             container_id: self.container_id.clone(),
