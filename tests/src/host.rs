@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::CloneFlags;
 use nix::unistd::Uid;
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags};
 use serde_json::Value;
 
 use crate::command::{LIMIT, Output, finish};
@@ -284,6 +286,30 @@ impl Host {
         Ok(list)
     }
 
+    /// Whether a process of the host is neither a service of the test's own nor ends within
+    /// [`LIMIT`]. The kernel may be at work for one that a plugin has left to it, for some
+    /// milliseconds.
+    pub fn stays(&self, pid: u32) -> Result<bool> {
+        let init = self.init.lock().expect("no holder panics").as_ref().map(|(init, _)| init.id());
+        let init = init.context("the host has ended")?;
+        let Some(number) = machine_number(init, pid)? else { return Ok(false) };
+        let services = self.services.lock().expect("no holder panics");
+        let is_it = |service: &Service| {
+            service.lock().expect("no holder panics").id()
+                == number.as_raw_nonzero().get().cast_unsigned()
+        };
+        if services.iter().any(is_it) {
+            return Ok(false);
+        }
+        let process = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => return Ok(false),
+            opened => opened?,
+        };
+        let limit = rustix::time::Timespec::try_from(LIMIT)?;
+        let mut end = [PollFd::new(&process, PollFlags::IN)];
+        Ok(rustix::event::poll(&mut end, Some(&limit))? == 0)
+    }
+
     /// Remembers that an etcd runs here: its content is looked at when the test ends.
     pub(crate) fn has_etcd(&self, mode: EtcdMode) {
         *self.etcd.lock().expect("no holder panics") = Some(mode);
@@ -326,6 +352,25 @@ impl Drop for Host {
     fn drop(&mut self) {
         let _ = self.stop();
     }
+}
+
+/// The number that the machine gives to a process of the host whose process 1 has this number; none
+/// if it is gone.
+fn machine_number(init: u32, pid: u32) -> io::Result<Option<Pid>> {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    let of_host = namespace(&init.to_string());
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str().filter(|name| name.parse::<i32>().is_ok()) else { continue };
+        // A process that ends meanwhile has nothing to read.
+        let status = fs::read_to_string(format!("/proc/{name}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let inner = numbers.and_then(|numbers| numbers.split_whitespace().next_back());
+        if inner == Some(&pid.to_string()) && namespace(name) == of_host {
+            return Ok(name.parse().ok().and_then(Pid::from_raw));
+        }
+    }
+    Ok(None)
 }
 
 /// A command with the environment of a host, and nothing else of ours.

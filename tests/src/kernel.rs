@@ -93,8 +93,11 @@ fn lasting(entry: &Value) -> Option<Value> {
     }
     let mut entry = entry.clone();
     if let Some(members) = entry.as_object_mut() {
-        // The kernel comes to it a little after a link is up.
+        // The kernel comes to these a little after a link is up.
         members.remove("operstate");
+        if let Some(flags) = members.get_mut("flags").and_then(Value::as_array_mut) {
+            flags.retain(|flag| flag != "NO-CARRIER" && flag != "linkdown");
+        }
         let addresses = members.get_mut("addr_info").and_then(Value::as_array_mut);
         for address in addresses.into_iter().flatten().filter_map(Value::as_object_mut) {
             address.remove("tentative");

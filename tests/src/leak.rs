@@ -15,7 +15,7 @@ pub struct Before {
     store: Stores,
     kernel: Kernel,
     dump: Dump,
-    processes: Vec<String>,
+    processes: Vec<(u32, String)>,
 }
 
 impl Before {
@@ -26,18 +26,19 @@ impl Before {
             store: store.clone(),
             kernel: Kernel::of_host(host)?,
             dump: store.dump()?,
-            processes: processes(host)?,
+            processes: host.processes()?,
         })
     }
 
     /// Everything that was not there before: links, addresses, routes, permanent neighbours,
-    /// processes, endpoints, handles and allocated addresses. Blocks, their affinities and profiles
+    /// processes that stay, endpoints, handles and allocated addresses. Blocks, their affinities and profiles
     /// may stay: they belong to the node and to the network.
     pub fn left(&self) -> Result<Vec<String>> {
         let mut left = self.kernel.differences(&Kernel::of_host(&self.host)?);
-        for process in processes(&self.host)? {
-            if !self.processes.contains(&process) {
-                left.push(format!("process {process}"));
+        for process in self.host.processes()? {
+            if !self.processes.contains(&process) && self.host.stays(process.0)? {
+                let (pid, line) = process;
+                left.push(format!("process {pid} {line}"));
             }
         }
         let dump = self.store.dump()?;
@@ -69,9 +70,4 @@ impl Before {
         ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
         self.store.dump()?.consistent()
     }
-}
-
-fn processes(host: &Host) -> Result<Vec<String>> {
-    let list = host.processes()?;
-    Ok(list.into_iter().map(|(pid, line)| format!("{pid} {line}")).collect())
 }

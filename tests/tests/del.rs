@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tests::{
-    Before, Call, Kernel, Network, Pod, RESOURCES, Stores, addresses, on_each_store, scene,
-};
+use tests::{Call, Kernel, Network, Pod, RESOURCES, Stores, addresses, on_each_store, scene};
 
 const ID: &str = "c1";
 const LINK: &str = "calic1";
@@ -120,14 +118,6 @@ fn a_missing_nodename_file_keeps_the_addresses_but_not_the_link() {
     });
 }
 
-/// Nothing is left but an etcd that was started again.
-fn nothing_left(before: &Before) -> Result<()> {
-    let mut left = before.left()?;
-    left.retain(|line| !(line.starts_with("process ") && line.contains(" etcd --data-dir")));
-    ensure!(left.is_empty(), "left behind: {left:#?}");
-    Ok(())
-}
-
 /// Attaches a container, takes the store away, and detaches it.
 fn detach_without_store(network: &Network, pod: &Pod, silent: bool) -> Result<()> {
     network.add(pod, ID)?;
@@ -165,7 +155,7 @@ fn what_a_store_that_is_away_is_owed_is_paid_by_the_next_verb() {
             ensure!(call.run()?.exit == Some(0));
             ensure!(owed(&network)? == 0, "not paid");
             network.del(&other, "c2")?;
-            nothing_left(&before)?;
+            before.nothing_left()?;
         }
         Ok(())
     });
@@ -187,7 +177,7 @@ fn a_debt_is_paid_before_its_container_comes_back_and_not_again() {
             network.check_pod(&addresses(&result)?, |to| pod.ping(to))?;
             network.check(&pod, ID, &result)?.done()?;
             network.del(&pod, ID)?;
-            nothing_left(&before)?;
+            before.nothing_left()?;
         }
         Ok(())
     });
