@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::codec::{self, DecodeError, null_as_default};
 use super::resource::{API_VERSION, Object, Resource, Spec, describe, describe_key};
 use super::validation::FieldErrors;
-use super::{Extra, Kind, ObjectMeta, policy, schema};
+use super::{Extra, IpPoolSpec, Kind, ObjectMeta, TierSpec, policy, schema};
 use crate::store::{Document, Key};
 
 /// A resource whose spec we only keep: its fields stay as they are and in their order.
@@ -98,8 +98,11 @@ impl Object for AnyResource {
             .map_err(|error| DecodeError { what: what(), ..error })?;
         let mut resource = AnyResource::from_read(kind, read);
         resource.metadata.set_revision(document.revision);
-        if policy::KINDS.contains(&kind) {
-            policy::from_stored(&mut resource);
+        match kind {
+            Kind::IpPool => resource.default_read_as::<IpPoolSpec>(),
+            Kind::Tier => resource.default_read_as::<TierSpec>(),
+            kind if policy::KINDS.contains(&kind) => policy::from_stored(&mut resource),
+            _ => {}
         }
         Ok(resource)
     }
@@ -129,11 +132,20 @@ impl AnyResource {
         codec::decode(&codec::encode(self)).map_err(|error| DecodeError { what, ..error })
     }
 
-    /// The defaults of a kind that we know. What can't be read as one stays as it is, and
-    /// validation says why.
+    /// The defaults of a write of a kind that has a type. What can't be read as one stays as it is,
+    /// and validation says why.
     pub(super) fn default_as<T: Spec>(&mut self) {
+        self.change_as::<T>(T::default_on_write);
+    }
+
+    /// The defaults of a read of a kind that has a type.
+    fn default_read_as<T: Spec>(&mut self) {
+        self.change_as::<T>(T::default_on_read);
+    }
+
+    fn change_as<T: Spec>(&mut self, change: impl FnOnce(&mut Resource<T>)) {
         let Ok(mut typed) = self.to_typed::<T>() else { return };
-        T::default_on_write(&mut typed);
+        change(&mut typed);
         if let Ok(read) = codec::decode::<Read>(&codec::encode(&typed)) {
             *self = AnyResource::from_read(self.kind, read);
         }
