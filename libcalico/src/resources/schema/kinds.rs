@@ -13,6 +13,8 @@ mod node_status;
 mod policy;
 mod rule;
 mod staged_kubernetes;
+#[cfg(test)]
+mod tests;
 mod workload_endpoint;
 
 use super::field::Check;
