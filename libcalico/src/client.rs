@@ -9,6 +9,7 @@ mod error;
 mod ip_pool;
 mod node;
 pub mod prepare;
+mod references;
 #[cfg(test)]
 mod tests;
 mod tier;
@@ -113,7 +114,10 @@ impl Client {
                 bootstrap::ensure_initialised(&*self.store, deadline).await?;
                 self.commit(change, deadline).await?
             }
-            _ => self.commit(change, deadline).await?,
+            _ => {
+                references::check_ours("Create", &change.key)?;
+                self.commit_with_references(change, deadline).await?
+            }
         };
         object.metadata_mut().set_revision(revision);
         Ok(object)
@@ -129,7 +133,7 @@ impl Client {
         prepare::check_update_metadata(&object)?;
         let old: O = self.read(object.key(), deadline).await?;
         let change = prepare_update(&mut object, Some(&old))?;
-        let revision = self.commit(change, deadline).await?;
+        let revision = self.commit_with_references(change, deadline).await?;
         object.metadata_mut().set_revision(revision);
         Ok(object)
     }
@@ -158,7 +162,11 @@ impl Client {
                     new.resource_version = old.resource_version.clone();
                     self.update(object, deadline).await
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
+                // What can't be created can only be missing.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound
+                        && references::check_ours("Create", &object.key()).is_ok() =>
+                {
                     self.create(object.clone(), deadline).await
                 }
                 Err(error) => Err(error),
@@ -237,16 +245,24 @@ impl Client {
             Err(error) => return self.look_up(&change, error, deadline).await,
             Ok(committed) => committed,
         };
-        let (id, store) = (id(&change.key), self.store.describe());
         let present = match committed {
             Committed::Done(revision) => return Ok(revision),
             Committed::Conflict(present) => present.into_iter().flatten().next(),
         };
-        Err(match (change.guard, present) {
-            (Guard::Absent, _) => ClientError::AlreadyExists { id },
-            (_, None) => ClientError::NotFound { id, store },
-            (_, Some(_)) => ClientError::Conflict { id },
-        })
+        let refusal = self.refusal(&change, present.map(|document| document.revision));
+        Err(refusal.unwrap_or(ClientError::Conflict { id: id(&change.key) }))
+    }
+
+    /// Why a change can't be made of what is there; `None` when it can.
+    fn refusal(&self, change: &Change, present: Option<Revision>) -> Option<ClientError> {
+        let id = id(&change.key);
+        match (change.guard, present) {
+            (Guard::Any, _) | (Guard::Absent, None) => None,
+            (Guard::Revision(revision), Some(present)) if revision == present => None,
+            (Guard::Absent, Some(_)) => Some(ClientError::AlreadyExists { id }),
+            (_, None) => Some(ClientError::NotFound { id, store: self.store.describe() }),
+            (_, Some(_)) => Some(ClientError::Conflict { id }),
+        }
     }
 
     /// When the fate of a change is unknown, what is stored tells.
@@ -295,6 +311,8 @@ impl Client {
                 "its endpoints, addresses and blocks must go with it: use Client::delete_node"
                     .to_owned()
             }
+            Kind::ClusterInformation => "it is the cluster's identity: read-only".to_owned(),
+            Kind::NetworkPolicy => return references::check_ours("Delete", key),
             Kind::Profile if name == profile::DEFAULT_ALLOW => "it is built in".to_owned(),
             Kind::Tier => match self.why_tier_stays(name, deadline).await? {
                 Some(reason) => reason,

@@ -99,7 +99,7 @@ fn check<O: Object>(
         }
     }
     validate_labels("Metadata.Labels", &metadata.labels, &mut errors);
-    validate_annotations(&metadata.annotations, &mut errors);
+    validate_annotations("Metadata.Annotations", &metadata.annotations, &mut errors);
     object.validate(old, &mut errors);
     errors.into_result(describe_object(object))
 }

@@ -3,16 +3,8 @@
 use std::time::Instant;
 
 use super::{Client, ClientError};
-use crate::resources::{AnyResource, Kind, Object, tier};
+use crate::resources::{AnyResource, Object, policy, tier};
 use crate::store::{Prefix, Query};
-
-/// The kinds whose objects are in a tier.
-const POLICIES: [Kind; 4] = [
-    Kind::NetworkPolicy,
-    Kind::GlobalNetworkPolicy,
-    Kind::StagedNetworkPolicy,
-    Kind::StagedGlobalNetworkPolicy,
-];
 
 impl Client {
     /// Why a tier can't be removed; `None` when it can.
@@ -24,12 +16,12 @@ impl Client {
         if tier::BUILT_IN.iter().any(|(built_in, ..)| *built_in == name) {
             return Ok(Some(format!("Cannot delete {name} tier")));
         }
-        let queries = POLICIES.map(|kind| Query::Prefix(Prefix::kind(kind)));
+        let queries = policy::KINDS.map(|kind| Query::Prefix(Prefix::kind(kind)));
         let snapshot = self.store.read(&queries, deadline).await?;
         let mut policies = snapshot.results.iter().flatten();
         let used = policies.any(|document| {
             let policy = AnyResource::decode(document);
-            policy.is_ok_and(|policy| policy.spec.get("tier").is_some_and(|tier| tier == name))
+            policy.is_ok_and(|policy| policy::tier(&policy) == name)
         });
         Ok(used.then(|| "Cannot delete a non-empty tier".to_owned()))
     }

@@ -1,5 +1,5 @@
-//! A resource of any kind, with its spec and status as they are. Of the kinds that we know it has
-//! the defaults and the rules.
+//! A resource of any kind, with its spec and status as they are. Its defaults and its rules are
+//! those of its kind's [`schema`].
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,10 +8,7 @@ use serde_json::Value;
 use super::codec::{self, DecodeError, null_as_default};
 use super::resource::{API_VERSION, Object, Resource, Spec, describe, describe_key};
 use super::validation::FieldErrors;
-use super::{
-    ClusterInformationSpec, Extra, IpPoolSpec, IpReservationSpec, IpamConfigurationSpec, Kind,
-    NodeSpec, ObjectMeta, ProfileSpec, TierSpec, WorkloadEndpointSpec,
-};
+use super::{Extra, IpPoolSpec, Kind, ObjectMeta, TierSpec, policy, schema};
 use crate::store::{Document, Key};
 
 /// A resource whose spec we only keep: its fields stay as they are and in their order.
@@ -27,25 +24,6 @@ pub struct AnyResource {
     pub status: Option<Value>,
     /// Fields beside these.
     pub extra: Extra,
-}
-
-/// Calls a method with the spec of a kind as its type; nothing for a kind that we don't know.
-macro_rules! by_kind {
-    ($kind:expr, $this:ident.$method:ident($($argument:expr),*)) => {
-        match $kind {
-            Kind::ClusterInformation => {
-                $this.$method::<ClusterInformationSpec>($($argument),*);
-            }
-            Kind::IpPool => $this.$method::<IpPoolSpec>($($argument),*),
-            Kind::IpReservation => $this.$method::<IpReservationSpec>($($argument),*),
-            Kind::IpamConfiguration => $this.$method::<IpamConfigurationSpec>($($argument),*),
-            Kind::Node => $this.$method::<NodeSpec>($($argument),*),
-            Kind::Profile => $this.$method::<ProfileSpec>($($argument),*),
-            Kind::Tier => $this.$method::<TierSpec>($($argument),*),
-            Kind::WorkloadEndpoint => $this.$method::<WorkloadEndpointSpec>($($argument),*),
-            _ => {}
-        }
-    };
 }
 
 #[derive(Deserialize)]
@@ -120,19 +98,29 @@ impl Object for AnyResource {
             .map_err(|error| DecodeError { what: what(), ..error })?;
         let mut resource = AnyResource::from_read(kind, read);
         resource.metadata.set_revision(document.revision);
+        match kind {
+            Kind::IpPool => resource.default_read_as::<IpPoolSpec>(),
+            Kind::Tier => resource.default_read_as::<TierSpec>(),
+            kind if policy::KINDS.contains(&kind) => policy::from_stored(&mut resource),
+            _ => {}
+        }
         Ok(resource)
     }
 
     fn encode(&self) -> Vec<u8> {
-        codec::encode(&AnyResource { metadata: self.metadata.for_storage(), ..self.clone() })
+        let mut stored = AnyResource { metadata: self.metadata.for_storage(), ..self.clone() };
+        if policy::KINDS.contains(&self.kind) {
+            policy::to_stored(&mut stored);
+        }
+        codec::encode(&stored)
     }
 
     fn default_on_write(&mut self) {
-        by_kind!(self.kind, self.default_as());
+        schema::default_on_write(self);
     }
 
     fn validate(&self, old: Option<&AnyResource>, errors: &mut FieldErrors) {
-        by_kind!(self.kind, self.validate_as(old, errors));
+        schema::check(self, old, errors);
     }
 }
 
@@ -144,18 +132,27 @@ impl AnyResource {
         codec::decode(&codec::encode(self)).map_err(|error| DecodeError { what, ..error })
     }
 
-    /// The defaults of a kind that we know. What can't be read as one stays as it is, and
-    /// validation says why.
-    fn default_as<T: Spec>(&mut self) {
+    /// The defaults of a write of a kind that has a type. What can't be read as one stays as it is,
+    /// and validation says why.
+    pub(super) fn default_as<T: Spec>(&mut self) {
+        self.change_as::<T>(T::default_on_write);
+    }
+
+    /// The defaults of a read of a kind that has a type.
+    fn default_read_as<T: Spec>(&mut self) {
+        self.change_as::<T>(T::default_on_read);
+    }
+
+    fn change_as<T: Spec>(&mut self, change: impl FnOnce(&mut Resource<T>)) {
         let Ok(mut typed) = self.to_typed::<T>() else { return };
-        T::default_on_write(&mut typed);
+        change(&mut typed);
         if let Ok(read) = codec::decode::<Read>(&codec::encode(&typed)) {
             *self = AnyResource::from_read(self.kind, read);
         }
     }
 
     /// The rules of a kind that we know.
-    fn validate_as<T: Spec>(&self, old: Option<&AnyResource>, errors: &mut FieldErrors) {
+    pub(super) fn validate_as<T: Spec>(&self, old: Option<&AnyResource>, errors: &mut FieldErrors) {
         let old = old.and_then(|old| old.to_typed::<T>().ok());
         match self.to_typed::<T>() {
             Ok(typed) => T::validate(&typed, old.as_ref(), errors),

@@ -162,10 +162,10 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// Notes what is wrong with annotations.
 pub(crate) fn validate_annotations(
+    field: &str,
     annotations: &StringMap,
     errors: &mut super::validation::FieldErrors,
 ) {
-    let field = "Metadata.Annotations";
     for key in annotations.keys() {
         let reason = "the key must be a name of at most 63 letters, digits, '-', '_' and '.', with \
                       an optional DNS prefix and '/'";
@@ -224,7 +224,7 @@ mod tests {
         let fails = |key: &str, size: usize| {
             let mut errors = FieldErrors::default();
             let annotations = StringMap::from([(key.to_owned(), "x".repeat(size))]);
-            validate_annotations(&annotations, &mut errors);
+            validate_annotations("Metadata.Annotations", &annotations, &mut errors);
             errors.into_result(String::new()).is_err()
         };
         assert!(!fails("Example.com/A", MAX_ANNOTATIONS - 13));
