@@ -1,3 +1,7 @@
 //! How answers are printed.
 
 pub mod bordered;
+pub mod json;
+pub mod number;
+pub mod table;
+pub mod yaml;

@@ -1,0 +1,3 @@
+//! What operators hand in.
+
+pub mod yaml;
