@@ -7,6 +7,7 @@ mod commands;
 mod config_file;
 mod context;
 mod input;
+mod kinds;
 mod output;
 
 use std::process::ExitCode;

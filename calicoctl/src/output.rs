@@ -4,4 +4,5 @@ pub mod bordered;
 pub mod json;
 pub mod number;
 pub mod table;
+pub mod template;
 pub mod yaml;
