@@ -1,6 +1,7 @@
 //! How answers are printed.
 
 pub mod bordered;
+pub mod format;
 pub mod json;
 pub mod number;
 pub mod table;

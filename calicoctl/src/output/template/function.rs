@@ -1,6 +1,8 @@
 //! The functions of templates.
 
 use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::str::Chars;
 
 use serde_json::Value;
 
@@ -134,24 +136,8 @@ fn printf(format: &str, values: &[Value]) -> Result<String, String> {
             left |= flag == '-';
             zero |= flag == '0';
         }
-        let mut digits = || {
-            let mut text = String::new();
-            while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                text.push(digit);
-            }
-            text.parse::<usize>().ok().filter(|width| *width < 1000)
-        };
-        let width = digits().unwrap_or_default();
-        let precision = match chars.next_if_eq(&'.') {
-            Some(_) => Some({
-                let mut text = String::new();
-                while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                    text.push(digit);
-                }
-                text.parse::<usize>().ok().filter(|size| *size < 1000).unwrap_or_default()
-            }),
-            None => None,
-        };
+        let width = digits(&mut chars);
+        let precision = chars.next_if_eq(&'.').map(|_| digits(&mut chars));
         let verb = chars.next().ok_or("it ends in %")?;
         if verb == '%' {
             out.push('%');
@@ -187,4 +173,13 @@ fn printf(format: &str, values: &[Value]) -> Result<String, String> {
         Some(_) => Err("there are more values than verbs".to_owned()),
         None => Ok(out),
     }
+}
+
+/// A width or precision, which stays within reason.
+fn digits(chars: &mut Peekable<Chars<'_>>) -> usize {
+    let mut number: usize = 0;
+    while let Some(digit) = chars.next_if(char::is_ascii_digit).and_then(|c| c.to_digit(10)) {
+        number = (number * 10 + digit as usize).min(1000);
+    }
+    number
 }

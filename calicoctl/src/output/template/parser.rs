@@ -64,8 +64,8 @@ pub fn parse(tokens: Vec<Token>) -> Result<Vec<Node>, TemplateError> {
     let mut parser = Parser { tokens: tokens.into(), line: 1, depth: 0 };
     let (nodes, end) = parser.nodes()?;
     match end {
-        End::Text => Ok(nodes),
-        End::Else | End::End => Err(parser.syntax("unexpected else or end")),
+        End::Template => Ok(nodes),
+        End::Else | End::Block => Err(parser.syntax("unexpected else or end")),
     }
 }
 
@@ -73,11 +73,11 @@ pub fn parse(tokens: Vec<Token>) -> Result<Vec<Node>, TemplateError> {
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// The end of the template.
-    Text,
+    Template,
     /// `{{else`, whose rest is still there.
     Else,
     /// `{{end}}`.
-    End,
+    Block,
 }
 
 struct Parser {
@@ -115,7 +115,7 @@ impl Parser {
         let mut nodes = Vec::new();
         let end = loop {
             match self.next() {
-                None => break End::Text,
+                None => break End::Template,
                 Some(TokenKind::Text(text)) => nodes.push(Node::Text(text)),
                 Some(_) => {
                     self.skip_blanks();
@@ -127,7 +127,7 @@ impl Parser {
                         "end" => {
                             self.next();
                             self.close()?;
-                            break End::End;
+                            break End::Block;
                         }
                         "else" => {
                             self.next();
@@ -175,8 +175,8 @@ impl Parser {
         self.close()?;
         let (body, end) = self.nodes()?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Text => return Err(self.syntax("a block without its {{end}}")),
+            End::Block => Vec::new(),
+            End::Template => return Err(self.syntax("a block without its {{end}}")),
             End::Else => {
                 self.skip_blanks();
                 match self.peek() {
@@ -185,7 +185,7 @@ impl Parser {
                     _ => {
                         self.close()?;
                         let (otherwise, end) = self.nodes()?;
-                        if end != End::End {
+                        if end != End::Block {
                             return Err(self.syntax("an else without its {{end}}"));
                         }
                         otherwise
