@@ -1,14 +1,21 @@
 //! The one table of commands: arguments, help, completions and man pages come from it.
 
-use std::process::ExitCode;
+mod complaint;
+mod log;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classic, datastore, ipam, node, version};
+use crate::commands::{
+    apply, classic, create, datastore, delete, get, ipam, label, node, patch, replace, validate,
+    version,
+};
+
+pub use complaint::explain;
 
 /// Looks after Calico's resources, addresses and nodes.
 #[derive(Debug, Parser)]
 #[command(name = "calicoctl", disable_version_flag = true, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Flags of every command.
     #[command(flatten)]
@@ -38,6 +45,22 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Makes new resources.
+    Create(create::Create),
+    /// Makes resources, or changes those that are there.
+    Apply(apply::Apply),
+    /// Changes resources that are there.
+    Replace(replace::Replace),
+    /// Removes resources.
+    Delete(delete::Delete),
+    /// Shows resources.
+    Get(get::Get),
+    /// Changes fields of a resource.
+    Patch(patch::Patch),
+    /// Sets or removes a label of a resource.
+    Label(label::Label),
+    /// Checks resources without a datastore.
+    Validate(validate::Validate),
     /// Addresses: who has them, and how they are given.
     #[command(subcommand)]
     Ipam(ipam::Command),
@@ -51,13 +74,4 @@ pub enum Command {
     Version(version::Version),
     #[command(flatten)]
     Classic(classic::Command),
-}
-
-/// Prints what is wrong with the arguments, in one line, or the help that was asked for.
-pub fn explain(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    match error.use_stderr() {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
-    }
 }

@@ -1,10 +1,22 @@
 //! The commands, a module each.
 
+pub mod apply;
+mod batch;
 pub mod classic;
+pub mod create;
 pub mod datastore;
+pub mod delete;
+mod fault;
+pub mod get;
 pub mod ipam;
+pub mod label;
+mod namespace;
 pub mod node;
+pub mod patch;
+pub mod replace;
+pub mod validate;
 pub mod version;
+mod write;
 
 use std::process::ExitCode;
 
@@ -17,6 +29,14 @@ pub type Outcome = anyhow::Result<ExitCode>;
 /// Does what the command says.
 pub fn run(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Create(command) => command.run(context),
+        Command::Apply(command) => command.run(context),
+        Command::Replace(command) => command.run(context),
+        Command::Delete(command) => command.run(context),
+        Command::Get(command) => command.run(context),
+        Command::Patch(command) => command.run(context),
+        Command::Label(command) => command.run(context),
+        Command::Validate(command) => command.run(),
         Command::Ipam(command) => ipam::run(command, context),
         Command::Node(command) => node::run(command, context),
         Command::Datastore(command) => datastore::run(command, context),

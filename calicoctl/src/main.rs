@@ -6,8 +6,11 @@ mod cli;
 mod commands;
 mod config_file;
 mod context;
+mod input;
+mod kinds;
 mod output;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,12 +23,23 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return cli::explain(&error),
     };
+    if let Err(error) = cli.global.start_log() {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     let context = Context::new(cli.global);
     match commands::run(cli.command, &context) {
         Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether nobody reads our answer any more, as `head` does when it has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,0 +1,112 @@
+//! What is wrong with the arguments, in one line as upstream words it.
+
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::kinds::did_you_mean;
+
+/// Prints what is wrong with the arguments, in one line, or the help that was asked for.
+pub fn explain(error: &clap::Error) -> ExitCode {
+    if let ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =
+        error.kind()
+    {
+        // Nobody can be told when this fails.
+        let _ = print_help(error);
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    eprintln!("{}", line(error, &words));
+    ExitCode::FAILURE
+}
+
+fn print_help(error: &clap::Error) -> std::io::Result<()> {
+    use std::io::Write;
+    write!(std::io::stdout().lock(), "{}", error.render())
+}
+
+/// The one line. `words` are the arguments as they were written.
+fn line(error: &clap::Error, words: &[String]) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(list)) => Some(list.join(", ")),
+        _ => None,
+    };
+    let first = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(list)) => list.first().cloned(),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnknownArgument if argument.starts_with("--") => {
+            let name = argument.split('=').next().unwrap_or_default();
+            format!(
+                "unknown flag: {name}{}",
+                did_you_mean(first(ContextKind::SuggestedArg).as_deref())
+            )
+        }
+        ErrorKind::UnknownArgument if argument.starts_with('-') => {
+            let letter = argument.chars().nth(1).unwrap_or('-');
+            let is_it = |word: &&String| !word.starts_with("--") && word.contains(letter);
+            let mut flags = words.iter().filter(|word| word.starts_with('-'));
+            let word = flags.find(is_it).map_or(argument.as_str(), String::as_str);
+            format!("unknown shorthand flag: '{letter}' in {word}")
+        }
+        ErrorKind::UnknownArgument => {
+            format!("unexpected argument \"{argument}\": see calicoctl --help")
+        }
+        ErrorKind::InvalidSubcommand => {
+            let command = text(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let suggestion = first(ContextKind::SuggestedSubcommand);
+            format!("unknown command \"{command}\"{}", did_you_mean(suggestion.as_deref()))
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!("missing argument: {argument}: see calicoctl --help")
+        }
+        ErrorKind::InvalidValue
+            if text(ContextKind::InvalidValue).is_some_and(|v| v.is_empty()) =>
+        {
+            format!("flag needs an argument: {argument}")
+        }
+        _ => {
+            let rendered = error.render().to_string();
+            let line = rendered.lines().next().unwrap_or_default();
+            line.strip_prefix("error: ").unwrap_or(line).to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn complaint(words: &str) -> String {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        let all = std::iter::once("calicoctl".to_owned()).chain(words.iter().cloned());
+        line(&Cli::try_parse_from(all).expect_err("these arguments are wrong"), &words)
+    }
+
+    #[test]
+    fn wrong_arguments_get_one_line() {
+        for (words, expected) in [
+            ("get --unknown-flag", "unknown flag: --unknown-flag"),
+            ("get --unknown-flag=3", "unknown flag: --unknown-flag"),
+            ("create -m", "unknown shorthand flag: 'm' in -m"),
+            ("create -f x -mfoo", "unknown shorthand flag: 'm' in -mfoo"),
+            ("create --skip-exist", "unknown flag: --skip-exist: did you mean \"--skip-exists\"?"),
+            ("frob", "unknown command \"frob\""),
+            ("creat", "unknown command \"creat\": did you mean \"create\"?"),
+            ("ipam shwo", "unknown command \"shwo\": did you mean \"show\"?"),
+            ("create x", "unexpected argument \"x\": see calicoctl --help"),
+            ("create -f", "flag needs an argument: --filename <FILE>"),
+            ("get pool -o", "flag needs an argument: --output <FORMAT>"),
+            ("patch pool", "missing argument: --patch <PATCH>, <NAME>: see calicoctl --help"),
+        ] {
+            assert_eq!(complaint(words), expected, "{words}");
+        }
+    }
+}

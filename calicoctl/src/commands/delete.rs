@@ -1,0 +1,134 @@
+//! `calicoctl delete`: resources, with what goes with them (`reference/calicoctl.md` sections 4.5
+//! and 5.7).
+
+use anyhow::bail;
+use clap::Args;
+use ipnet::IpNet;
+use libcalico::client::{Client, ClientError, ErrorKind};
+use libcalico::ipam::{Allocator, IpamError};
+use libcalico::resources::resource::describe;
+use libcalico::resources::{AnyResource, Kind, Object};
+use libcalico::store::{StoreError, StoreErrorKind};
+
+use super::batch::{self, Batch, Verb};
+use super::namespace::Namespace;
+use super::{Outcome, fault};
+use crate::context::{Context, patiently};
+use crate::input::Files;
+use crate::kinds::KindInfo;
+
+/// Arguments of `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The kind of the resources.
+    #[arg(value_name = "KIND", conflicts_with = "filename")]
+    kind: Option<String>,
+    /// Their names.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    namespace: Namespace,
+    /// Take it for no failure when a resource is not there.
+    #[arg(short, long)]
+    skip_not_exists: bool,
+}
+
+impl Delete {
+    /// Removes the resources.
+    pub fn run(self, context: &Context) -> Outcome {
+        let Some(resources) = self.resources()? else { return batch::nothing() };
+        let client = context.client()?;
+        let mut batch = Batch::of(&resources);
+        context.block_on(async {
+            let count = resources.len();
+            for (at, resource) in resources.into_iter().enumerate() {
+                let error = match delete(context, &client, resource).await {
+                    Ok(()) => continue,
+                    Err(error) if error.kind() == ErrorKind::NotFound && self.skip_not_exists => {
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                batch.failed(fault::message(&error));
+                if error.kind() == ErrorKind::Unavailable {
+                    (at + 1..count).for_each(|_| batch.failed("not tried".to_owned()));
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        batch.report_each(Verb { base: "delete", past: "deleted" })
+    }
+
+    /// The resources to remove: those of a file, or those that the command line names.
+    fn resources(&self) -> anyhow::Result<Option<Vec<AnyResource>>> {
+        let Some(kind) = &self.kind else {
+            if self.files.filename.is_none() {
+                bail!("nothing to delete: name a KIND and a NAME, or a file with -f FILE");
+            }
+            let Some(mut resources) = self.files.read()? else { return Ok(None) };
+            for resource in &mut resources {
+                self.namespace.settle(resource)?;
+                resource.default_on_write();
+            }
+            return Ok(Some(resources));
+        };
+        let kind = KindInfo::named(kind)?.kind;
+        let namespace = self.namespace.of(kind)?;
+        if self.names.is_empty() {
+            bail!("no name: say which {} to delete", kind.name());
+        }
+        let named = |name: &String| {
+            if name.is_empty() {
+                bail!("resource name may not be empty");
+            }
+            let mut resource = AnyResource::new(kind, name, serde_json::json!({}));
+            resource.metadata.namespace = namespace.to_owned();
+            Ok(resource)
+        };
+        self.names.iter().map(named).collect::<anyhow::Result<_>>().map(Some)
+    }
+}
+
+/// Removes a resource: that at its resourceVersion, where it has one.
+async fn delete(
+    context: &Context,
+    client: &Client,
+    resource: AnyResource,
+) -> Result<(), ClientError> {
+    let AnyResource { kind, metadata, .. } = resource;
+    let (namespace, name) = (metadata.namespace.as_str(), metadata.name.as_str());
+    let (revision, deadline) = (metadata.revision(), context.deadline());
+    let what = format!("deleting {}", describe(kind, namespace, name));
+    let deletion = async {
+        match kind {
+            Kind::IpPool => {
+                let store = client.store().clone();
+                let release = async |net: IpNet| {
+                    let allocator = Allocator::new(&*store);
+                    let released = allocator.release_pool_affinities(net, deadline).await;
+                    released.map_err(as_store_error)
+                };
+                client.delete_pool(name, revision, release, deadline).await.map(drop)
+            }
+            Kind::Node => match client.delete_node(name, revision, deadline).await? {
+                Some(_) => Ok(()),
+                None => Err(ClientError::NotFound {
+                    id: describe(kind, namespace, name),
+                    store: client.store().describe(),
+                }),
+            },
+            _ => client.delete_any(kind, namespace, name, revision, deadline).await.map(drop),
+        }
+    };
+    patiently(&what, deletion).await
+}
+
+fn as_store_error(error: IpamError) -> StoreError {
+    match error {
+        IpamError::Store(error) => error,
+        error => StoreError::new(StoreErrorKind::Unavailable, error.to_string()),
+    }
+}

@@ -1,0 +1,153 @@
+//! The writing of one resource: create, apply, replace (`reference/calicoctl.md` section 4.3).
+
+use libcalico::bootstrap;
+use libcalico::client::{Client, ClientError, ErrorKind};
+use libcalico::resources::resource::describe;
+use libcalico::resources::{AnyResource, Object, ObjectMeta};
+
+use super::batch::{self, Batch, Verb};
+use super::namespace::Namespace;
+use super::{Outcome, fault};
+use crate::context::Context;
+use crate::input::Files;
+
+/// How often a change that somebody else's crossed is made again.
+const ATTEMPTS: usize = 5;
+
+/// Whether a resource may be there already, and may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It must not be there.
+    Create,
+    /// It may be there; if it is, it stays as it is.
+    CreateIfMissing,
+    /// It may be there.
+    Apply,
+    /// It must be there.
+    Replace,
+}
+
+/// Writes the resources of the files.
+pub fn run(
+    context: &Context,
+    files: &Files,
+    namespace: &Namespace,
+    mode: Mode,
+    verb: Verb,
+) -> Outcome {
+    let Some(mut resources) = files.read()? else { return batch::nothing() };
+    resources.iter_mut().try_for_each(|resource| namespace.settle(resource))?;
+    let client = context.client()?;
+    let mut batch = Batch::of(&resources);
+    context.block_on(async {
+        // The resources' own failures say it better.
+        let ready = bootstrap::ensure_initialised(&**client.store(), context.deadline()).await;
+        if let Err(error) = ready {
+            tracing::debug!("the datastore could not be initialised: {error}");
+        }
+        let count = resources.len();
+        for (at, resource) in resources.into_iter().enumerate() {
+            let Err(error) = write(context, &client, resource, mode).await else { continue };
+            batch.failed(fault::message(&error));
+            if error.kind() == ErrorKind::Unavailable {
+                // To wait for it again and again helps nobody.
+                (at + 1..count).for_each(|_| batch.failed("not tried".to_owned()));
+                break;
+            }
+        }
+        Ok(())
+    })?;
+    batch.report(verb)
+}
+
+async fn write(
+    context: &Context,
+    client: &Client,
+    mut resource: AnyResource,
+    mode: Mode,
+) -> Result<(), ClientError> {
+    // An endpoint may come without its name, which is computed.
+    resource.default_on_write();
+    match mode {
+        Mode::Create => create(context, client, resource).await,
+        Mode::CreateIfMissing => match create(context, client, resource).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            created => created,
+        },
+        Mode::Replace => update(context, client, &resource, |old| overlay(old, &resource)).await,
+        Mode::Apply => {
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                let overlay = |old| overlay(old, &resource);
+                let updated = update(context, client, &resource, overlay).await;
+                let missing = matches!(&updated, Err(error) if error.kind() == ErrorKind::NotFound);
+                if !missing {
+                    return updated;
+                }
+                let mut new = resource.clone();
+                new.metadata.resource_version.clear();
+                match create(context, client, new).await {
+                    Err(error)
+                        if error.kind() == ErrorKind::AlreadyExists && attempts < ATTEMPTS => {}
+                    created => return created,
+                }
+            }
+        }
+    }
+}
+
+async fn create(
+    context: &Context,
+    client: &Client,
+    mut resource: AnyResource,
+) -> Result<(), ClientError> {
+    let given = std::mem::take(&mut resource.metadata);
+    // Identity and time of creation of a saved resource are another one's.
+    resource.metadata = ObjectMeta {
+        name: given.name,
+        namespace: given.namespace,
+        labels: given.labels,
+        annotations: given.annotations,
+        resource_version: given.resource_version,
+        ..ObjectMeta::default()
+    };
+    client.create(resource, context.deadline()).await.map(drop)
+}
+
+/// The stored resource with what the given one says.
+fn overlay(old: AnyResource, new: &AnyResource) -> AnyResource {
+    let metadata = ObjectMeta {
+        labels: new.metadata.labels.clone(),
+        annotations: new.metadata.annotations.clone(),
+        ..old.metadata
+    };
+    AnyResource { metadata, ..new.clone() }
+}
+
+/// Changes a stored resource. A resourceVersion in `named`, which names it, must be the stored
+/// one's; without, a change of somebody else's is no obstacle.
+pub async fn update(
+    context: &Context,
+    client: &Client,
+    named: &AnyResource,
+    change: impl Fn(AnyResource) -> AnyResource,
+) -> Result<(), ClientError> {
+    let AnyResource { kind, metadata, .. } = named;
+    let ObjectMeta { name, namespace, resource_version: asked, .. } = metadata;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let old = client.get_any(*kind, namespace, name, context.deadline()).await?;
+        if !asked.is_empty() && *asked != old.metadata.resource_version {
+            return Err(ClientError::Conflict { id: describe(*kind, namespace, name) });
+        }
+        match client.update(change(old), context.deadline()).await {
+            Err(error)
+                if error.kind() == ErrorKind::Conflict
+                    && asked.is_empty()
+                    && attempts < ATTEMPTS => {}
+            updated => return updated.map(drop),
+        }
+    }
+}
