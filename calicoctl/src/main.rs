@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config_file;
 mod context;
+mod input;
 mod output;
 
 use std::process::ExitCode;

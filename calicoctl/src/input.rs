@@ -1,0 +1,3 @@
+//! What a person gives to a command: files in YAML or JSON.
+
+pub mod yaml;
