@@ -8,6 +8,7 @@ mod config_file;
 mod context;
 mod input;
 mod output;
+mod progress;
 
 use std::process::ExitCode;
 
