@@ -9,6 +9,7 @@ mod context;
 mod input;
 mod kinds;
 mod output;
+mod progress;
 
 use std::io;
 use std::process::ExitCode;
