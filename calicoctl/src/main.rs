@@ -20,7 +20,7 @@ use cli::Cli;
 use context::Context;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(commands::classic::in_order(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return cli::explain(&error),
     };

@@ -158,18 +158,21 @@ impl ByHand {
         }
     }
 
-    /// Wires the container: interface, address and endpoint, or nothing of it.
+    /// Wires the container: interface, address and endpoint, or nothing of it. The endpoint gets
+    /// the label.
     pub async fn add(
         &self,
         netns: &Path,
         ifname: &str,
         ask: &Ask,
+        label: Option<(String, String)>,
     ) -> Result<Vec<IpAddr>, ByHandError> {
         check_ipv6(ask)?;
         let netns = open(netns)?;
         let _alone = alone(&netns).await?;
         self.ensure_new().await?;
-        let attachment = Attachment::by_hand(self.identity(ifname))?;
+        let mut attachment = Attachment::by_hand(self.identity(ifname))?;
+        attachment.labels.extend(label);
         let sockets = Sockets::open(netns)?;
         if let Some(link) = sockets.container.link(ifname).await.map_err(kernel)? {
             let end = dataplane::host_end(&sockets.host, &sockets.netns, &link).await;

@@ -8,7 +8,7 @@ pub mod status;
 use clap::Subcommand;
 use nix::unistd::Uid;
 
-use super::Outcome;
+use super::{Outcome, classic};
 use crate::context::Context;
 
 /// The commands of `calicoctl node`.
@@ -18,15 +18,27 @@ pub enum Command {
     Checksystem(checksystem::Checksystem),
     /// Shows the state of this node's BGP sessions.
     Status,
+    /// BGP peers of this node alone.
+    #[command(subcommand)]
+    Bgppeer(classic::peer::Command),
+    /// BGP of this node alone.
+    #[command(subcommand)]
+    Bgp(classic::NodeBgp),
+    /// Takes this node out of the cluster.
+    Stop(classic::NodeStop),
 }
 
-/// Does what the command says. All of them look at what only root may see.
-pub fn run(command: Command, _context: &Context) -> Outcome {
-    if !Uid::effective().is_root() {
+/// Does what the command says. Those that look at this host look at what only root may see.
+pub fn run(command: Command, context: &Context) -> Outcome {
+    let needs_root = !matches!(command, Command::Bgppeer(_) | Command::Bgp(_));
+    if needs_root && !Uid::effective().is_root() {
         anyhow::bail!("Need super user privileges: Operation not permitted");
     }
     match command {
         Command::Checksystem(command) => command.run(),
         Command::Status => status::run(),
+        Command::Bgppeer(command) => classic::peer::run_here(command, context),
+        Command::Bgp(classic::NodeBgp::Peer(command)) => classic::peer::run_here(command, context),
+        Command::Stop(stop) => stop.run(context),
     }
 }
