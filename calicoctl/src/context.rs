@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use libcalico::client::Client;
-use libcalico::config::Settings;
+use libcalico::config::{DatastoreConfig, Settings};
 
 use crate::cli::Global;
 
@@ -24,11 +24,15 @@ impl Context {
         Context { global }
     }
 
-    /// Opens the datastore that the configuration file names, or else the environment.
-    pub fn client(&self) -> anyhow::Result<Client> {
+    /// The datastore that the configuration file names, or else the environment.
+    pub fn datastore(&self) -> anyhow::Result<DatastoreConfig> {
         let settings = Settings::from_env(|name| std::env::var(name).ok());
-        let config = settings.resolve().context("failed to create Calico API client")?;
-        let store = config.open().context("failed to create Calico API client")?;
+        settings.resolve().context("failed to create Calico API client")
+    }
+
+    /// Opens that datastore.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let store = self.datastore()?.open().context("failed to create Calico API client")?;
         Ok(Client::new(store))
     }
 

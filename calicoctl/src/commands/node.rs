@@ -2,6 +2,7 @@
 
 mod bird;
 pub mod checksystem;
+pub mod diags;
 mod processes;
 pub mod status;
 
@@ -16,17 +17,20 @@ use crate::context::Context;
 pub enum Command {
     /// Checks whether this host's kernel has what Calico needs.
     Checksystem(checksystem::Checksystem),
+    /// Collects logs and the state of this host into one file.
+    Diags(diags::Diags),
     /// Shows the state of this node's BGP sessions.
     Status,
 }
 
 /// Does what the command says. All of them look at what only root may see.
-pub fn run(command: Command, _context: &Context) -> Outcome {
+pub fn run(command: Command, context: &Context) -> Outcome {
     if !Uid::effective().is_root() {
         anyhow::bail!("Need super user privileges: Operation not permitted");
     }
     match command {
         Command::Checksystem(command) => command.run(),
+        Command::Diags(command) => command.run(context),
         Command::Status => status::run(),
     }
 }
