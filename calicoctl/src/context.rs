@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use libcalico::client::{Client, ErrorKind};
-use libcalico::config::Settings;
+use libcalico::config::{DatastoreConfig, Settings};
 use libcalico::resources::ClusterInformationSpec;
 use tokio::runtime::Runtime;
 
@@ -40,6 +40,12 @@ impl Context {
         Ok(config_file::read(&self.global.config)?.unwrap_or_else(environment))
     }
 
+    /// The datastore that they name.
+    pub fn datastore(&self) -> anyhow::Result<DatastoreConfig> {
+        let resolved = || Ok::<_, anyhow::Error>(self.settings()?.resolve()?);
+        resolved().context("failed to create Calico API client")
+    }
+
     /// Opens the datastore and checks that it is of a version that we know how to change
     /// (`reference/calicoctl.md` section 3.3). Not from within [`Context::block_on`].
     pub fn client(&self) -> anyhow::Result<Client> {
@@ -52,8 +58,8 @@ impl Context {
 
     /// Opens the datastore, whatever version it is of.
     pub fn client_of_any_version(&self) -> anyhow::Result<Client> {
-        let open = || Ok::<_, anyhow::Error>(self.settings()?.resolve()?.open()?);
-        Ok(Client::new(open().context("failed to create Calico API client")?))
+        let store = self.datastore()?.open().context("failed to create Calico API client")?;
+        Ok(Client::new(store))
     }
 
     async fn check_version(&self, client: &Client) -> anyhow::Result<()> {

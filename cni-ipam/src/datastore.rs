@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cni::code;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use libcalico::bootstrap::{self, Bootstrap};
 use libcalico::config::{ConfigError, DatastoreConfig, Secret, Settings};
 use libcalico::resources::{ClusterInformation, Kind, Object};
@@ -13,12 +12,6 @@ use libcalico::store::{Document, Key, Query, Store};
 
 use crate::conf::{self, NetConf};
 use crate::fault;
-
-/// The ranges from which a fresh local store takes its IPv4 pool: the first in which the host has
-/// no address. The first is upstream's default.
-const IPV4_POOLS: [&str; 4] = ["192.168.0.0/16", "172.16.0.0/16", "10.244.0.0/16", "10.112.0.0/16"];
-/// The IPv6 pool of a fresh local store.
-const IPV6_POOL: &str = "fd80:24e2:f998:72d6::/64";
 
 /// An open store.
 pub struct Datastore {
@@ -96,18 +89,10 @@ impl Embedded {
     fn bootstrap(&self) -> Bootstrap {
         Bootstrap {
             node_name: self.node.clone(),
-            ipv4_pool: self.conf.ipv4_pool_cidr.or_else(|| free_pool(&host_addresses())),
-            ipv6_pool: self.conf.ipv6_pool_cidr.or_else(|| IPV6_POOL.parse::<Ipv6Net>().ok()),
+            ipv4_pool: self.conf.ipv4_pool_cidr.or_else(|| bootstrap::free_ipv4_pool(&host_addresses())),
+            ipv6_pool: self.conf.ipv6_pool_cidr.or_else(|| bootstrap::IPV6_POOL_CIDR.parse().ok()),
         }
     }
-}
-
-/// The first range that none of the host's addresses is in.
-fn free_pool(host: &[IpAddr]) -> Option<Ipv4Net> {
-    IPV4_POOLS
-        .iter()
-        .filter_map(|cidr| cidr.parse::<Ipv4Net>().ok())
-        .find(|cidr| !host.iter().any(|address| IpNet::V4(*cidr).contains(address)))
 }
 
 fn host_addresses() -> Vec<IpAddr> {
@@ -178,21 +163,5 @@ impl Datastore {
             .await
             .map_err(|error| fault::damaged(&error))?;
         Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_pool_keeps_clear_of_the_hosts_own_networks() {
-        let pool = |host: &[&str]| {
-            let host: Vec<IpAddr> = host.iter().map(|address| address.parse().unwrap()).collect();
-            free_pool(&host).unwrap().to_string()
-        };
-        assert_eq!(pool(&["127.0.0.1", "10.0.0.4"]), "192.168.0.0/16");
-        assert_eq!(pool(&["192.168.1.20"]), "172.16.0.0/16");
-        assert_eq!(pool(&["192.168.1.20", "172.16.0.1", "::1"]), "10.244.0.0/16");
     }
 }

@@ -10,6 +10,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -27,6 +28,10 @@ pub const IPV4_POOL: &str = "default-ipv4-ippool";
 
 /// The name of the default IPv6 pool.
 pub const IPV6_POOL: &str = "default-ipv6-ippool";
+
+/// The range of the default IPv6 pool of a host on its own. Clusters get one of their own: see
+/// [`random_ipv6_pool`].
+pub const IPV6_POOL_CIDR: &str = "fd80:24e2:f998:72d6::/64";
 
 /// How often a commit that somebody else's crossed is planned again.
 const ATTEMPTS: usize = 10;
@@ -144,6 +149,25 @@ fn default_pools(bootstrap: &Bootstrap) -> impl Iterator<Item = IpPool> {
     let v4 = bootstrap.ipv4_pool.map(|net| pool(IPV4_POOL, net.into(), true));
     let v6 = bootstrap.ipv6_pool.map(|net| pool(IPV6_POOL, net.into(), false));
     v4.into_iter().chain(v6)
+}
+
+/// The range for a default IPv4 pool: 192.168.0.0/16, or the first of 172.16.0.0/16 to
+/// 172.31.0.0/16, 10.244.0.0/16 and 10.112.0.0/16 in which the host has no address. (The last two
+/// are ours.)
+pub fn free_ipv4_pool(host: &[IpAddr]) -> Option<Ipv4Net> {
+    let private = (16..=31).map(|second| Ipv4Addr::new(172, second, 0, 0));
+    std::iter::once(Ipv4Addr::new(192, 168, 0, 0))
+        .chain(private)
+        .chain([Ipv4Addr::new(10, 244, 0, 0), Ipv4Addr::new(10, 112, 0, 0)])
+        .filter_map(|network| Ipv4Net::new(network, 16).ok())
+        .find(|range| !host.iter().any(|address| IpNet::V4(*range).contains(address)))
+}
+
+/// The range for the default IPv6 pool of a cluster: one that nobody else has, `fdXX:…::/48`.
+pub fn random_ipv6_pool(random: Uuid) -> Ipv6Net {
+    let [a, b, c, d, e, ..] = *random.as_bytes();
+    let bytes = [0xfd, a, b, c, d, e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    Ipv6Net::new_assert(Ipv6Addr::from(bytes), 48)
 }
 
 /// Sees to it that ClusterInformation and the tiers are there.

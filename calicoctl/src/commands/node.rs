@@ -2,6 +2,7 @@
 
 mod bird;
 pub mod checksystem;
+pub mod diags;
 mod processes;
 pub mod status;
 
@@ -16,6 +17,8 @@ use crate::context::Context;
 pub enum Command {
     /// Checks whether this host's kernel has what Calico needs.
     Checksystem(checksystem::Checksystem),
+    /// Collects logs and the state of this host into one file.
+    Diags(diags::Diags),
     /// Shows the state of this node's BGP sessions.
     Status,
     /// BGP peers of this node alone.
@@ -36,6 +39,7 @@ pub fn run(command: Command, context: &Context) -> Outcome {
     }
     match command {
         Command::Checksystem(command) => command.run(),
+        Command::Diags(command) => command.run(context),
         Command::Status => status::run(),
         Command::Bgppeer(command) => classic::peer::run_here(command, context),
         Command::Bgp(classic::NodeBgp::Peer(command)) => classic::peer::run_here(command, context),

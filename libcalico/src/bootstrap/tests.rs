@@ -205,3 +205,28 @@ async fn a_node_name_or_a_range_that_cannot_be_stored_is_named() {
     }
     assert!(store.dump().is_empty());
 }
+
+#[test]
+fn the_default_pool_keeps_clear_of_the_hosts_own_networks() {
+    let pool = |host: &[&str]| {
+        let host: Vec<IpAddr> = host.iter().map(|address| address.parse().unwrap()).collect();
+        free_ipv4_pool(&host).map(|net| net.to_string())
+    };
+    assert_eq!(pool(&["127.0.0.1", "10.0.0.4"]).as_deref(), Some("192.168.0.0/16"));
+    assert_eq!(pool(&["192.168.1.20"]).as_deref(), Some("172.16.0.0/16"));
+    assert_eq!(pool(&["192.168.1.20", "172.16.0.1", "::1"]).as_deref(), Some("172.17.0.0/16"));
+    let mut all: Vec<String> = (16..=31).map(|second| format!("172.{second}.9.9")).collect();
+    all.push("192.168.255.255".to_owned());
+    let with = |more: &[&'static str]| {
+        let all: Vec<&str> = all.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        pool(&all)
+    };
+    assert_eq!(with(&[]).as_deref(), Some("10.244.0.0/16"));
+    assert_eq!(with(&["10.244.0.1", "10.112.0.1"]), None);
+}
+
+#[test]
+fn a_cluster_gets_a_unique_local_range() {
+    let range = random_ipv6_pool(Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10));
+    assert_eq!(range.to_string(), "fd01:203:405::/48");
+}

@@ -45,6 +45,11 @@ impl LocalStore {
         LocalStore { path: Arc::new(path.to_owned()), connection: Arc::default() }
     }
 
+    /// What SQLite finds wrong with the file; nothing where it is sound.
+    pub async fn integrity(&self, deadline: Instant) -> Result<Vec<String>, StoreError> {
+        self.run(deadline, |connection, _| database::integrity(connection)).await
+    }
+
     /// Runs `work` with the open database on a blocking thread, again and again while another
     /// process is in the way, until the deadline.
     async fn run<T: Send + 'static>(

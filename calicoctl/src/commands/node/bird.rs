@@ -57,14 +57,25 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Asks the daemon whose socket has this name (`bird.ctl`, `bird6.ctl`).
+/// Asks the daemon whose socket has this name (`bird.ctl`, `bird6.ctl`) for its protocols.
 pub fn ask(daemon: &'static str, socket: &str) -> Result<Table, BirdError> {
+    let (socket, lines) = query(daemon, socket, "show protocols")?;
+    let table = Table::parse(lines.iter().map(String::as_str));
+    table.map_err(|source| BirdError::Table { socket, source })
+}
+
+/// Gives the daemon a command: the socket's path, and the lines of the answer.
+pub fn query(
+    daemon: &'static str,
+    socket: &str,
+    command: &str,
+) -> Result<(String, Vec<String>), BirdError> {
     let (path, stream) = connect(daemon, socket)?;
     let socket = path.display().to_string();
-    let lines =
-        talk(stream).map_err(|source| BirdError::Talk { socket: socket.clone(), source })?;
-    Table::parse(lines.iter().map(String::as_str))
-        .map_err(|source| BirdError::Table { socket, source })
+    match talk(stream, command) {
+        Ok(lines) => Ok((socket, lines)),
+        Err(source) => Err(BirdError::Talk { socket, source }),
+    }
 }
 
 fn connect(daemon: &'static str, socket: &str) -> Result<(PathBuf, UnixStream), BirdError> {
@@ -86,10 +97,10 @@ fn connect(daemon: &'static str, socket: &str) -> Result<(PathBuf, UnixStream), 
 }
 
 /// The lines of the answer, up to the one that ends it.
-fn talk(mut stream: UnixStream) -> io::Result<Vec<String>> {
+fn talk(mut stream: UnixStream, command: &str) -> io::Result<Vec<String>> {
     stream.set_read_timeout(Some(LINE_LIMIT))?;
     stream.set_write_timeout(Some(LINE_LIMIT))?;
-    stream.write_all(b"show protocols\n")?;
+    stream.write_all(format!("{command}\n").as_bytes())?;
     let mut reader = BufReader::new(stream.take(ANSWER_LIMIT));
     let mut lines = Vec::new();
     loop {

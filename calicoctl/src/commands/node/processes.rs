@@ -7,9 +7,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The command lines of the running processes.
+use nix::unistd::Pid;
+
+/// The running processes: their numbers and the words of their command lines.
 #[derive(Debug, Default)]
-pub struct Processes(Vec<Vec<String>>);
+pub struct Processes(Vec<(Pid, Vec<String>)>);
 
 impl Processes {
     /// Reads them. A process that ends meanwhile is left out, as a kernel's thread is.
@@ -18,33 +20,38 @@ impl Processes {
         for entry in fs::read_dir("/proc")? {
             let entry = entry?;
             let name = entry.file_name();
-            if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-                continue;
-            }
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
             let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
-            all.push(words(&line));
+            all.push((Pid::from_raw(pid), words(&line)));
         }
         Ok(Processes(all))
     }
 
     /// Whether Felix runs: by itself, or as the mode of calico-node.
     pub fn has_felix(&self) -> bool {
-        self.has("calico-felix", None) || self.has("calico-node", Some("-felix"))
+        !self.felix().is_empty()
+    }
+
+    /// The processes of Felix.
+    pub fn felix(&self) -> Vec<Pid> {
+        let alone = self.find("calico-felix", None);
+        alone.chain(self.find("calico-node", Some("-felix"))).collect()
     }
 
     /// Whether this BIRD runs: `bird` or `bird6`.
     pub fn has_bird(&self, program: &str) -> bool {
-        self.has(program, None)
+        self.find(program, None).next().is_some()
     }
 
-    fn has(&self, program: &str, mode: Option<&str>) -> bool {
-        self.0.iter().any(|words| {
+    fn find(&self, program: &str, mode: Option<&str>) -> impl Iterator<Item = Pid> {
+        let found = self.0.iter().filter(move |(_, words)| {
             let Some((first, rest)) = words.split_first() else { return false };
             let is_program = Path::new(first).file_name().is_some_and(|name| name == program);
             let is_mode =
                 |mode| rest.iter().any(|word| word == mode || *word == format!("-{mode}"));
             is_program && mode.is_none_or(is_mode)
-        })
+        });
+        found.map(|(pid, _)| *pid)
     }
 }
 
@@ -64,7 +71,8 @@ mod tests {
     use super::*;
 
     fn processes(lines: &[&str]) -> Processes {
-        Processes(lines.iter().map(|line| words(line.replace(' ', "\0").as_bytes())).collect())
+        let words = |line: &&str| words(line.replace(' ', "\0").as_bytes());
+        Processes(lines.iter().map(|line| (Pid::this(), words(line))).collect())
     }
 
     #[test]
@@ -75,7 +83,7 @@ mod tests {
         for line in ["calico-node -confd", "vi calico-felix", "grep -felix", "calico-felix-2", ""] {
             assert!(!processes(&[line]).has_felix(), "{line}");
         }
-        let titled = Processes(vec![words(b"calico-node -felix\0\0\0")]);
+        let titled = Processes(vec![(Pid::this(), words(b"calico-node -felix\0\0\0"))]);
         assert!(titled.has_felix());
     }
 
@@ -89,6 +97,7 @@ mod tests {
     fn this_process_is_found() {
         let own = std::env::current_exe().unwrap();
         let own = own.file_name().unwrap().to_str().unwrap();
-        assert!(Processes::running().unwrap().has(own, None));
+        let running = Processes::running().unwrap();
+        assert!(running.find(own, None).any(|pid| pid == Pid::this()));
     }
 }

@@ -131,6 +131,14 @@ fn sync_folder(path: &Path) -> Result<(), Failure> {
     synced.map_err(|error| Failure::Make { path: folder.to_owned(), error })
 }
 
+/// What SQLite finds wrong with the file, at most twenty things.
+pub(super) fn integrity(connection: &Connection) -> Result<Vec<String>, Failure> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
+    let findings = statement.query_map([], |row| row.get(0))?;
+    let findings = findings.collect::<Result<Vec<String>, _>>()?;
+    Ok(findings.into_iter().filter(|finding| finding != "ok").collect())
+}
+
 fn format(connection: &Connection) -> Result<i64, Failure> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
