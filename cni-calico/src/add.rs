@@ -31,6 +31,7 @@ use crate::dataplane::{self, Sockets, Wanted};
 use crate::delegate::Delegate;
 use crate::endpoint::{self, Found};
 use crate::host_link::Owner;
+use crate::host_local;
 use crate::ladder::Ladder;
 use crate::{owed, readiness};
 
@@ -48,7 +49,11 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
     let shared = &attachment.conf.shared;
     let source = match attachment.has_own_ipam() {
         true => Source::Own(request::addresses(shared, &request.args, &attachment.identity, now)?),
-        false => Source::Delegate(Delegate::find(request)?),
+        false => Source::Delegate(Delegate::find(request)?.adding(host_local::for_addition(
+            &request.config,
+            // The Node has them, which only the Kubernetes API could tell.
+            None,
+        )?)),
     };
     if let Source::Own(_) = source
         && shared.wants_ipv6()
@@ -206,15 +211,9 @@ impl Add<'_> {
                 }
                 (Err(failure), _) => return Err(failure.into()),
             };
-            let forwarding = self.attachment.conf.own.container_settings.allow_ip_forwarding;
+            let (index, routing) = (pair.container_index, &self.attachment.routing);
             self.sockets
-                .configure(
-                    &pair.host,
-                    pair.container_index,
-                    &identity.ifname,
-                    &assigned.addresses,
-                    forwarding,
-                )
+                .configure(&pair.host, index, &identity.ifname, &assigned.addresses, routing)
                 .await?;
             return Ok(Attached {
                 // Both ends were made alike.

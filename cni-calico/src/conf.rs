@@ -38,7 +38,10 @@ pub struct Own {
     /// `veth` (also when empty) or `netkit`.
     #[serde(rename = "device_type")]
     pub device_type: String,
-    /// `include_default_routes` and custom routes belong to Kubernetes with host-local.
+    /// Whether a pod with host-local whose `ipam.routes` say its routes gets the default ones too.
+    #[serde(rename = "include_default_routes")]
+    pub include_default_routes: bool,
+    /// What the container may do.
     #[serde(rename = "container_settings")]
     pub container_settings: ContainerSettings,
     /// Features that the operator must allow.

@@ -12,6 +12,7 @@ mod delegate;
 mod endpoint;
 mod gc;
 mod host_link;
+mod host_local;
 mod labels;
 mod ladder;
 pub mod owed;
