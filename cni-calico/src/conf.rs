@@ -56,6 +56,9 @@ pub struct Own {
     /// How long to wait for Felix after an ADD; Kubernetes only.
     #[serde(rename = "policy_setup_timeout_seconds")]
     pub policy_setup_timeout_seconds: i64,
+    /// Where Felix says so; empty: `/var/run/calico/endpoint-status`.
+    #[serde(rename = "endpoint_status_dir")]
+    pub endpoint_status_dir: String,
     /// Whether DEL succeeds while the store is away, and leaves its release to a later call. (Ours;
     /// absent: true.)
     #[serde(rename = "defer_release")]
