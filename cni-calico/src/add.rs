@@ -10,6 +10,7 @@ mod repeated;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use cni::{AddResult, Error, Interface, IpConfig, Request, Route, code};
 use cni_ipam::add as ipam_add;
@@ -19,7 +20,7 @@ use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, run};
 use ipnet::IpNet;
 use libcalico::resources::ValidationError;
-use libcalico::store::{Query, Snapshot};
+use libcalico::store::{Key, Query, Snapshot};
 use netutils::{Link, Mac, sysctl};
 use time::OffsetDateTime;
 
@@ -31,7 +32,9 @@ use crate::dataplane::{self, Sockets, Wanted};
 use crate::delegate::Delegate;
 use crate::endpoint::{self, Found};
 use crate::host_link::Owner;
+use crate::host_local;
 use crate::ladder::Ladder;
+use crate::policy_wait::{PolicyWait, Programmed};
 use crate::{owed, readiness};
 
 /// How often a change that somebody else forestalled is tried again.
@@ -48,7 +51,11 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
     let shared = &attachment.conf.shared;
     let source = match attachment.has_own_ipam() {
         true => Source::Own(request::addresses(shared, &request.args, &attachment.identity, now)?),
-        false => Source::Delegate(Delegate::find(request)?),
+        false => Source::Delegate(Delegate::find(request)?.adding(host_local::for_addition(
+            &request.config,
+            // The Node has them, which only the Kubernetes API could tell.
+            None,
+        )?)),
     };
     if let Source::Own(_) = source
         && shared.wants_ipv6()
@@ -169,6 +176,7 @@ impl Add<'_> {
                 self.attachment.host_link.choose(&self.sockets.host, stored).await?;
             let stale = self.replaced(stale).await?;
 
+            let policy = self.policy_wait(&known)?;
             let mac = Mac::random();
             let wanted = Wanted {
                 host_name: &host_link,
@@ -206,16 +214,14 @@ impl Add<'_> {
                 }
                 (Err(failure), _) => return Err(failure.into()),
             };
-            let forwarding = self.attachment.conf.own.container_settings.allow_ip_forwarding;
+            let (index, routing) = (pair.container_index, &self.attachment.routing);
             self.sockets
-                .configure(
-                    &pair.host,
-                    pair.container_index,
-                    &identity.ifname,
-                    &assigned.addresses,
-                    forwarding,
-                )
+                .configure(&pair.host, index, &identity.ifname, &assigned.addresses, routing)
                 .await?;
+            if let Some(policy) = policy {
+                let addresses = &assigned.addresses;
+                policy.wait(Programmed { host_link: &host_link, mac, addresses }, self.end).await;
+            }
             return Ok(Attached {
                 // Both ends were made alike.
                 mtu: pair.host.mtu,
@@ -247,6 +253,25 @@ impl Add<'_> {
             self.attachment.endpoint.find(answer(0)).map_err(|error| fault::damaged(&error))?;
         let known = Known { found, has_profile: !answer(1).is_empty() };
         Ok((known, wanted.is_some().then_some(read.ipam)))
+    }
+
+    /// What to wait for once a pod has its network, if the configuration wants that.
+    fn policy_wait(&self, known: &Known) -> Result<Option<PolicyWait>, Error> {
+        let own = &self.attachment.conf.own;
+        let seconds = u64::try_from(own.policy_setup_timeout_seconds).unwrap_or(0);
+        if seconds == 0 || self.attachment.identity.pod().is_none() {
+            return Ok(None);
+        }
+        let mine = known.found.mine.as_ref().map(|mine| mine.document.key.clone());
+        let Key::Resource { name, namespace: Some(namespace), .. } =
+            mine.unwrap_or_else(|| self.attachment.endpoint.key())
+        else {
+            return Ok(None);
+        };
+        let limit = Duration::from_secs(seconds);
+        PolicyWait::begin(&own.endpoint_status_dir, limit, &namespace, &name)
+            .map(Some)
+            .map_err(|error| Error::new(code::INTERNAL, error.to_string()))
     }
 
     /// What a new pair replaces: the link that bears the host's name, and our own pair if its host

@@ -9,8 +9,10 @@ use libcalico::names;
 use netutils::Device;
 
 use crate::conf::{Conf, DeviceType, Own};
+use crate::dataplane::Routing;
 use crate::endpoint::EndpointId;
 use crate::host_link::HostLink;
+use crate::host_local;
 use crate::labels::{self, MesosLabels};
 
 /// The IPAM plugin whose verbs are called in our own process.
@@ -28,6 +30,8 @@ pub struct Attachment {
     pub host_link: HostLink,
     /// The endpoint's labels beside those that all have.
     pub labels: Vec<(String, String)>,
+    /// How packets get from it and to it.
+    pub routing: Routing,
 }
 
 impl Attachment {
@@ -43,7 +47,16 @@ impl Attachment {
         };
         let endpoint = EndpointId::of(&identity, namespace)?;
         let host_link = HostLink::here(&identity)?;
-        Ok(Attachment { conf, identity, endpoint, host_link, labels })
+        let mut routing = Routing {
+            forwarding: conf.own.container_settings.allow_ip_forwarding,
+            ..Routing::default()
+        };
+        if identity.pod().is_some()
+            && let Some(routes) = host_local::routes(&request.config)?
+        {
+            routing.set_destinations(&routes, conf.own.include_default_routes);
+        }
+        Ok(Attachment { conf, identity, endpoint, host_link, labels, routing })
     }
 
     /// A container that is attached by hand, with the defaults of every setting.
@@ -55,6 +68,7 @@ impl Attachment {
             endpoint: EndpointId::of(&identity, None)?,
             host_link: HostLink::here(&identity)?,
             labels: Vec::new(),
+            routing: Routing::default(),
             identity,
         })
     }

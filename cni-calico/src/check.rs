@@ -138,6 +138,7 @@ async fn kernel(
         mtu: interface.and_then(|interface| interface.mtu),
         addresses: &addresses,
         host_link: host_link.unwrap_or(&attachment.host_link.name),
+        routing: &attachment.routing,
     };
     let deadline = run::deadline(ROUTE_PATIENCE);
     loop {

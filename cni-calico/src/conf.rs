@@ -38,7 +38,10 @@ pub struct Own {
     /// `veth` (also when empty) or `netkit`.
     #[serde(rename = "device_type")]
     pub device_type: String,
-    /// `include_default_routes` and custom routes belong to Kubernetes with host-local.
+    /// Whether a pod with host-local whose `ipam.routes` say its routes gets the default ones too.
+    #[serde(rename = "include_default_routes")]
+    pub include_default_routes: bool,
+    /// What the container may do.
     #[serde(rename = "container_settings")]
     pub container_settings: ContainerSettings,
     /// Features that the operator must allow.
@@ -53,6 +56,9 @@ pub struct Own {
     /// How long to wait for Felix after an ADD; Kubernetes only.
     #[serde(rename = "policy_setup_timeout_seconds")]
     pub policy_setup_timeout_seconds: i64,
+    /// Where Felix says so; empty: `/var/run/calico/endpoint-status`.
+    #[serde(rename = "endpoint_status_dir")]
+    pub endpoint_status_dir: String,
     /// Whether DEL succeeds while the store is away, and leaves its release to a later call. (Ours;
     /// absent: true.)
     #[serde(rename = "defer_release")]

@@ -7,18 +7,21 @@
 
 mod host_route;
 mod one_more;
+mod routing;
 mod settings;
 pub mod verify;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni::code;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv6Net};
 use netutils::sysctl;
 use netutils::{
     Cause, CreatedPair, Device, DuplicateDetection, End, Family, Link, Mac, Netlink, NetlinkError,
-    Netns, NetnsError, Pair, Route, Scope, Side,
+    Netns, NetnsError, Pair, Route, Side,
 };
+
+pub use routing::Routing;
 
 /// The MAC of every host end: a container has one neighbour only, and it never changes.
 pub const HOST_MAC: Mac = Mac::new([0xee; 6]);
@@ -119,11 +122,11 @@ impl Sockets {
         container_index: u32,
         ifname: &str,
         addresses: &[IpAddr],
-        forwarding: bool,
+        routing: &Routing,
     ) -> Result<(), cni::Error> {
         let v4 = addresses.iter().any(IpAddr::is_ipv4);
         let v6 = addresses.iter().any(IpAddr::is_ipv6);
-        let container_settings = settings::of_container(ifname, v4, v6, forwarding);
+        let container_settings = settings::of_container(ifname, v4, v6, routing.forwarding);
         let warnings = self
             .netns
             .run(|| sysctl::write_all(&container_settings))
@@ -135,14 +138,16 @@ impl Sockets {
         {
             tracing::debug!("{warning}");
         }
-        self.configure_container(container_index, ifname, addresses, v4, v6)
+        self.configure_container(container_index, ifname, addresses, routing)
             .await
             .map_err(|error| fault(&error))?;
         if v6 {
             self.host_link_local(host.index).await.map_err(|error| fault(&error))?;
         }
-        for address in addresses {
-            host_route::ensure(&self.host, host, *address).await?;
+        if routing.from_host {
+            for address in addresses {
+                host_route::ensure(&self.host, host, *address).await?;
+            }
         }
         Ok(())
     }
@@ -152,18 +157,16 @@ impl Sockets {
         index: u32,
         ifname: &str,
         addresses: &[IpAddr],
-        v4: bool,
-        v6: bool,
+        routing: &Routing,
     ) -> Result<(), NetlinkError> {
         let container = &self.container;
         container.set_up(index).await?;
-        if v4 {
-            container.set_neighbour(index, GATEWAY_V4.into(), HOST_MAC).await?;
-            self.add_routes(ifname, &routes_v4(index), addresses).await?;
-        }
-        if v6 {
-            container.set_neighbour(index, gateway_v6().into(), HOST_MAC).await?;
-            self.add_routes(ifname, &[route_v6(index)], addresses).await?;
+        for gateway in [IpAddr::V4(GATEWAY_V4), IpAddr::V6(gateway_v6())] {
+            if !addresses.iter().any(|address| address.is_ipv4() == gateway.is_ipv4()) {
+                continue;
+            }
+            container.set_neighbour(index, gateway, HOST_MAC).await?;
+            self.add_routes(ifname, &routing.through(gateway, index), addresses).await?;
         }
         // After the routes, as upstream does: so no route gets a preferred source. And usable at
         // once: switching the check off by a sysctl leaves an address tentative for a moment.
@@ -273,22 +276,6 @@ fn own_table(ifname: &str) -> u32 {
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash | 1 << 31
-}
-
-/// 169.254.1.1 on the link, and the default through it.
-fn routes_v4(index: u32) -> [Route; 2] {
-    let gateway = Ipv4Net::new_assert(GATEWAY_V4, 32);
-    let default = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
-    [
-        Route { oif: Some(index), scope: Scope::Link, ..Route::to(gateway.into()) },
-        Route { oif: Some(index), gateway: Some(GATEWAY_V4.into()), ..Route::to(default.into()) },
-    ]
-}
-
-/// The default through the host's link-local address.
-fn route_v6(index: u32) -> Route {
-    let default = Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0);
-    Route { oif: Some(index), gateway: Some(gateway_v6().into()), ..Route::to(default.into()) }
 }
 
 /// Whether a pair was not made because another container was quicker to take the host's name.

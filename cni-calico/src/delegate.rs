@@ -7,12 +7,16 @@ use cni::delegate::Stop;
 use cni::{AddResult, Error, Request, code};
 use cni_ipam::run::{self, Deadline};
 
+use crate::host_local;
+
 /// The IPAM plugin that the configuration names.
 #[derive(Clone)]
 pub struct Delegate {
     name: String,
     program: Arc<cni::delegate::Delegate>,
     request: Arc<Request>,
+    /// The configuration for its ADD, where that is another one.
+    addition: Option<Vec<u8>>,
     /// Ends its ADD.
     stop: Stop,
 }
@@ -22,12 +26,23 @@ impl Delegate {
     pub fn find(request: &Request) -> Result<Delegate, Error> {
         let name = request.config.ipam_type.clone().unwrap_or_default();
         let path = cni::delegate::find(&name, &request.path)?;
+        let mut request = request.clone();
+        if let Some(bytes) = host_local::for_removal(&request.config) {
+            request.config.bytes = bytes;
+        }
         Ok(Delegate {
             name,
             program: Arc::new(cni::delegate::Delegate::new(path)),
-            request: Arc::new(request.clone()),
+            request: Arc::new(request),
+            addition: None,
             stop: Stop::default(),
         })
+    }
+
+    /// Gives its ADD another configuration than the request's.
+    pub fn adding(mut self, config: Option<Vec<u8>>) -> Delegate {
+        self.addition = config;
+        self
     }
 
     /// The plugin's name.
@@ -37,10 +52,11 @@ impl Delegate {
 
     /// Its ADD.
     pub async fn add(&self, end: Deadline) -> Result<AddResult, Error> {
-        let stop = self.stop.clone();
+        let (stop, addition) = (self.stop.clone(), self.addition.clone());
         self.call(move |program, request| {
             let program = program.clone().stop(stop);
-            program.add(request, &request.config.bytes, end.end())
+            let stdin = addition.as_deref().unwrap_or(&request.config.bytes);
+            program.add(request, stdin, end.end())
         })
         .await
     }

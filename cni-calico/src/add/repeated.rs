@@ -32,6 +32,7 @@ impl Add<'_> {
             mtu: None,
             addresses: &addresses,
             host_link: &spec.interface_name,
+            routing: &self.attachment.routing,
         };
         let links = async {
             let host = self.sockets.host.link(&spec.interface_name).await?;

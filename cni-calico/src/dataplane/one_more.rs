@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netutils::{DuplicateDetection, Family, Link, NetlinkError, RouteFilter};
 
-use super::{Sockets, fault, host_route, own_table};
+use super::{Routing, Sockets, fault, host_route, own_table};
 
 impl Sockets {
     /// Gives an interface one more address. `is_first` tells that it has none of the family yet:
@@ -18,7 +18,10 @@ impl Sockets {
         is_first: bool,
     ) -> Result<(), cni::Error> {
         if is_first {
-            return self.configure(host, container.index, &container.name, &[address], false).await;
+            let routing = Routing::default();
+            return self
+                .configure(host, container.index, &container.name, &[address], &routing)
+                .await;
         }
         self.add_beside(container, address).await.map_err(|error| fault(&error))?;
         host_route::ensure(&self.host, host, address).await

@@ -9,7 +9,7 @@ use netutils::{Link, Mac, NetlinkError, RouteFilter, sysctl};
 
 use crate::host_link;
 
-use super::{GATEWAY_V4, HOST_MAC, Sockets, fault, gateway_v6, host_end};
+use super::{GATEWAY_V4, HOST_MAC, Routing, Sockets, fault, gateway_v6, host_end};
 
 /// The container's interface is missing, down, or not as it was made.
 pub const CONTAINER_LINK: u32 = code::CHECK + 1;
@@ -36,6 +36,8 @@ pub struct Expected<'a> {
     pub addresses: &'a [IpAddr],
     /// The host's end.
     pub host_link: &'a str,
+    /// What is routed where.
+    pub routing: &'a Routing,
 }
 
 impl Sockets {
@@ -77,7 +79,9 @@ impl Sockets {
             return Ok(());
         };
         self.verify_host_link(&host, container.as_ref(), findings).await?;
-        self.verify_host_routes(expected, &host, findings).await?;
+        if expected.routing.from_host {
+            self.verify_host_routes(expected, &host, findings).await?;
+        }
         verify_settings(expected, marked, findings);
         Ok(())
     }
@@ -140,11 +144,13 @@ impl Sockets {
             if !expected.addresses.iter().any(|ip| ip.is_ipv4() == gateway.is_ipv4()) {
                 continue;
             }
-            if !routes.iter().any(|route| route.gateway == Some(gateway)) {
-                findings.push(Error::new(
-                    ROUTE,
-                    format!("no route of {} leads to {gateway} in the container", link.name),
-                ));
+            for dst in expected.routing.destinations_of(gateway) {
+                if !routes.iter().any(|route| route.gateway == Some(gateway) && route.dst == *dst) {
+                    let name = &link.name;
+                    let message =
+                        format!("no route of {name} in the container leads to {dst} by {gateway}");
+                    findings.push(Error::new(ROUTE, message));
+                }
             }
             let neighbour = neighbours.iter().find(|neighbour| neighbour.ip == gateway);
             let right = match neighbour {
