@@ -22,6 +22,7 @@ use libcalico::resources::ValidationError;
 use libcalico::store::{Query, Snapshot};
 use netutils::{Link, Mac, sysctl};
 use time::OffsetDateTime;
+use tracing::{Instrument, debug_span};
 
 use assign::{Ends, Failure};
 
@@ -89,7 +90,7 @@ pub(crate) async fn attach(
         outcome = work.attach(source, shape) => outcome,
     };
     if outcome.is_err() {
-        ladder.descend().await;
+        ladder.descend().instrument(debug_span!("undo")).await;
     }
     outcome
 }
@@ -145,9 +146,13 @@ struct Known {
 impl Add<'_> {
     async fn attach(&self, source: &Source, shape: Shape) -> Result<Attached, Error> {
         let shared = &self.attachment.conf.shared;
-        readiness::wait(&self.attachment.conf.gates()?, self.end).await?;
+        let gates = self.attachment.conf.gates()?;
+        readiness::wait(&gates, self.end).instrument(debug_span!("gates")).await?;
         let mut lock = match source {
-            Source::Own(_) => lock::acquire(&shared.ipam_lock_file, self.end).await,
+            Source::Own(_) => {
+                let lock = lock::acquire(&shared.ipam_lock_file, self.end);
+                lock.instrument(debug_span!("lock")).await
+            }
             Source::Delegate(_) => None,
         };
         let identity = &self.attachment.identity;
@@ -180,9 +185,10 @@ impl Add<'_> {
                 device: shape.device,
             };
             self.ladder.begin_link(&host_link);
-            let pair = self.sockets.create(&wanted, &stale);
+            let pair = self.sockets.create(&wanted, &stale).instrument(debug_span!("link"));
             let ends = Ends { host_link: &host_link, mac };
             let written = self.assign(source, prefetched, &known, ends);
+            let written = written.instrument(debug_span!("assign"));
             let (pair, written) = tokio::join!(pair, async {
                 let written = written.await;
                 drop(lock.take());
@@ -215,6 +221,7 @@ impl Add<'_> {
                     &assigned.addresses,
                     forwarding,
                 )
+                .instrument(debug_span!("settle"))
                 .await?;
             return Ok(Attached {
                 // Both ends were made alike.

@@ -17,6 +17,7 @@ use cni_ipam::identity::Identity;
 use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, node, run};
 use libcalico::store::{Snapshot, StoreError};
+use tracing::{Instrument, debug_span};
 
 use local::{Claim, Local};
 
@@ -60,7 +61,8 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
         }
     };
     let local = Local { host_link: &host_link, ifname: &identity.ifname };
-    let (store, host) = tokio::join!(asked, local.remove_marked(request.netns.as_deref()));
+    let marked = local.remove_marked(request.netns.as_deref()).instrument(debug_span!("links"));
+    let (store, host) = tokio::join!(asked, marked);
     let mut errors = Vec::new();
     match host {
         Ok(host) => {
@@ -91,7 +93,8 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
             },
         };
         errors.extend(delegated.err());
-        errors.extend(take_back(&release, conf, store, end).await.err());
+        let taken_back = take_back(&release, conf, store, end).instrument(debug_span!("release"));
+        errors.extend(taken_back.await.err());
     }
     first(errors)
 }

@@ -72,21 +72,6 @@ pub struct NetConf {
     /// How long the verbs may take. (Ours: upstream's have no limit.)
     #[serde(rename = "timeout_seconds")]
     pub timeout_seconds: Timeouts,
-    /// `debug`, `info` or `error`, in any case; anything else is `info`.
-    #[serde(rename = "log_level")]
-    pub log_level: String,
-    /// A file that gets the log too.
-    #[serde(rename = "log_file_path")]
-    pub log_file_path: String,
-    /// Size in MB at which the file is rotated; 0: 100.
-    #[serde(rename = "log_file_max_size")]
-    pub log_file_max_size: i64,
-    /// Days that rotated files are kept; 0: 30.
-    #[serde(rename = "log_file_max_age")]
-    pub log_file_max_age: i64,
-    /// Rotated files that are kept; 0: 10.
-    #[serde(rename = "log_file_max_count")]
-    pub log_file_max_count: i64,
 }
 
 /// The `ipam` object.
