@@ -40,10 +40,13 @@ const ATTEMPTS: u32 = 6;
 
 /// Attaches the container.
 pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResult, Error> {
-    let attachment = Attachment::of(conf, request)?;
-    attachment.check_add()?;
-    let mtu = attachment.conf.mtu()?;
-    let device = attachment.device()?;
+    let attachment = Attachment::for_add(conf, request)?;
+    let shape = Shape {
+        mtu: attachment.conf.mtu()?,
+        device: attachment.device()?,
+        queues: attachment.conf.queues()?,
+        mac: attachment.mac()?,
+    };
     let previous = request.config.prev_result()?;
     let now = OffsetDateTime::now_utc();
     let shared = &attachment.conf.shared;
@@ -66,9 +69,8 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
     let netns = dataplane::open_netns(path, request.netns_override)?;
     let datastore = datastore::open(shared, &attachment.identity.node)?;
     let sockets = Sockets::open(netns)?;
-    let shape = Shape { mtu, device };
     let attached = attach(&attachment, &datastore, &sockets, &source, shape, now, end).await?;
-    Ok(attached.result(request, previous.unwrap_or_default()))
+    Ok(attached.result(request, previous.unwrap_or_default(), &attachment.conf.own.dns))
 }
 
 /// Attaches, or else takes back what was begun.
@@ -111,6 +113,10 @@ pub(crate) struct Shape {
     pub(crate) mtu: Option<u32>,
     /// Its kind.
     pub(crate) device: netutils::Device,
+    /// Queues of each end.
+    pub(crate) queues: u32,
+    /// The MAC of the container's end.
+    pub(crate) mac: Mac,
 }
 
 /// What an ADD made, as the kernel has it.
@@ -174,14 +180,14 @@ impl Add<'_> {
                 self.attachment.host_link.choose(&self.sockets.host, stored).await?;
             let stale = self.replaced(stale).await?;
 
-            let mac = Mac::random();
+            let mac = shape.mac;
             let wanted = Wanted {
                 host_name: &host_link,
                 alias: &self.attachment.host_link.alias,
                 ifname: &identity.ifname,
                 mac,
                 mtu: shape.mtu,
-                queues: self.attachment.conf.queues(),
+                queues: shape.queues,
                 device: shape.device,
             };
             self.ladder.begin_link(&host_link);
@@ -299,7 +305,7 @@ fn invalid_object(error: &ValidationError) -> Error {
 
 impl Attached {
     /// The answer: our interfaces and addresses behind those of the plugins before us.
-    fn result(self, request: &Request, previous: AddResult) -> AddResult {
+    fn result(self, request: &Request, previous: AddResult, dns: &cni::Dns) -> AddResult {
         let mut result = previous;
         let first = result.interfaces.len();
         let sandbox = request.netns.as_deref().unwrap_or(Path::new(""));
@@ -322,8 +328,10 @@ impl Attached {
             ..IpConfig::new(IpNet::from(*address))
         }));
         result.routes.extend(self.routes);
-        if result.dns.is_empty() {
-            result.dns = self.dns;
+        for dns in [&self.dns, dns] {
+            if result.dns.is_empty() {
+                result.dns = dns.clone();
+            }
         }
         result
     }

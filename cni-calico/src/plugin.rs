@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use cni::{AddResult, Command, Error, Plugin, Request, code};
 use cni_ipam::conf::NetConf;
 use cni_ipam::plugin::{VERSION, begin, logged};
-use cni_ipam::run;
 use cni_ipam::run::Deadline;
+use cni_ipam::{ignored, run};
 
 use crate::conf::Conf;
 use crate::{add, check, del, gc, status};
@@ -24,6 +24,7 @@ impl Plugin for Calico {
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
         let (conf, end) = start(request)?;
+        ignored::warn(&request.config);
         logged(request, || run::block_on_unbounded(add::add(conf, request, end)))
     }
 

@@ -8,7 +8,7 @@ use cni::{AddResult, Error, Plugin, Request};
 
 use crate::conf::NetConf;
 use crate::run::Deadline;
-use crate::{add, check, del, gc, log, run, status};
+use crate::{add, check, del, gc, ignored, log, run, status};
 
 /// `calico-ipam`.
 pub struct Ipam;
@@ -23,6 +23,7 @@ impl Plugin for Ipam {
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
         let (conf, end) = start(request)?;
+        ignored::warn(&request.config);
         logged(request, || run::block_on(end, add::add(&conf, request, end)))
     }
 
