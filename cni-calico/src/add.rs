@@ -23,6 +23,7 @@ use libcalico::resources::ValidationError;
 use libcalico::store::{Key, Query, Snapshot};
 use netutils::{Link, Mac, sysctl};
 use time::OffsetDateTime;
+use tracing::{Instrument, debug_span};
 
 use assign::{Ends, Failure};
 
@@ -42,10 +43,13 @@ const ATTEMPTS: u32 = 6;
 
 /// Attaches the container.
 pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResult, Error> {
-    let attachment = Attachment::of(conf, request)?;
-    attachment.check_add()?;
-    let mtu = attachment.conf.mtu()?;
-    let device = attachment.device()?;
+    let attachment = Attachment::for_add(conf, request)?;
+    let shape = Shape {
+        mtu: attachment.conf.mtu()?,
+        device: attachment.device()?,
+        queues: attachment.conf.queues()?,
+        mac: attachment.mac()?,
+    };
     let previous = request.config.prev_result()?;
     let now = OffsetDateTime::now_utc();
     let shared = &attachment.conf.shared;
@@ -72,9 +76,8 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
     let netns = dataplane::open_netns(path, request.netns_override)?;
     let datastore = datastore::open(shared, &attachment.identity.node)?;
     let sockets = Sockets::open(netns)?;
-    let shape = Shape { mtu, device };
     let attached = attach(&attachment, &datastore, &sockets, &source, shape, now, end).await?;
-    Ok(attached.result(request, previous.unwrap_or_default()))
+    Ok(attached.result(request, previous.unwrap_or_default(), &attachment.conf.own.dns))
 }
 
 /// Attaches, or else takes back what was begun.
@@ -96,7 +99,7 @@ pub(crate) async fn attach(
         outcome = work.attach(source, shape) => outcome,
     };
     if outcome.is_err() {
-        ladder.descend().await;
+        ladder.descend().instrument(debug_span!("undo")).await;
     }
     outcome
 }
@@ -117,6 +120,10 @@ pub(crate) struct Shape {
     pub(crate) mtu: Option<u32>,
     /// Its kind.
     pub(crate) device: netutils::Device,
+    /// Queues of each end.
+    pub(crate) queues: u32,
+    /// The MAC of the container's end.
+    pub(crate) mac: Mac,
 }
 
 /// What an ADD made, as the kernel has it.
@@ -152,9 +159,13 @@ struct Known {
 impl Add<'_> {
     async fn attach(&self, source: &Source, shape: Shape) -> Result<Attached, Error> {
         let shared = &self.attachment.conf.shared;
-        readiness::wait(&self.attachment.conf.gates()?, self.end).await?;
+        let gates = self.attachment.conf.gates()?;
+        readiness::wait(&gates, self.end).instrument(debug_span!("gates")).await?;
         let mut lock = match source {
-            Source::Own(_) => lock::acquire(&shared.ipam_lock_file, self.end).await,
+            Source::Own(_) => {
+                let lock = lock::acquire(&shared.ipam_lock_file, self.end);
+                lock.instrument(debug_span!("lock")).await
+            }
             Source::Delegate(_) => None,
         };
         let identity = &self.attachment.identity;
@@ -177,20 +188,21 @@ impl Add<'_> {
             let stale = self.replaced(stale).await?;
 
             let policy = self.policy_wait(&known)?;
-            let mac = Mac::random();
+            let mac = shape.mac;
             let wanted = Wanted {
                 host_name: &host_link,
                 alias: &self.attachment.host_link.alias,
                 ifname: &identity.ifname,
                 mac,
                 mtu: shape.mtu,
-                queues: self.attachment.conf.queues(),
+                queues: shape.queues,
                 device: shape.device,
             };
             self.ladder.begin_link(&host_link);
-            let pair = self.sockets.create(&wanted, &stale);
+            let pair = self.sockets.create(&wanted, &stale).instrument(debug_span!("link"));
             let ends = Ends { host_link: &host_link, mac };
             let written = self.assign(source, prefetched, &known, ends);
+            let written = written.instrument(debug_span!("assign"));
             let (pair, written) = tokio::join!(pair, async {
                 let written = written.await;
                 drop(lock.take());
@@ -217,6 +229,7 @@ impl Add<'_> {
             let (index, routing) = (pair.container_index, &self.attachment.routing);
             self.sockets
                 .configure(&pair.host, index, &identity.ifname, &assigned.addresses, routing)
+                .instrument(debug_span!("settle"))
                 .await?;
             if let Some(policy) = policy {
                 let addresses = &assigned.addresses;
@@ -317,7 +330,7 @@ fn invalid_object(error: &ValidationError) -> Error {
 
 impl Attached {
     /// The answer: our interfaces and addresses behind those of the plugins before us.
-    fn result(self, request: &Request, previous: AddResult) -> AddResult {
+    fn result(self, request: &Request, previous: AddResult, dns: &cni::Dns) -> AddResult {
         let mut result = previous;
         let first = result.interfaces.len();
         let sandbox = request.netns.as_deref().unwrap_or(Path::new(""));
@@ -340,8 +353,10 @@ impl Attached {
             ..IpConfig::new(IpNet::from(*address))
         }));
         result.routes.extend(self.routes);
-        if result.dns.is_empty() {
-            result.dns = self.dns;
+        for dns in [&self.dns, dns] {
+            if result.dns.is_empty() {
+                result.dns = dns.clone();
+            }
         }
         result
     }

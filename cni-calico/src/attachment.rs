@@ -4,12 +4,12 @@
 use cni::{Error, Request, code};
 use cni_ipam::conf::NetConf;
 use cni_ipam::identity::{Identity, Workload};
-use cni_ipam::{datastore, node};
+use cni_ipam::{asked, datastore, node};
 use libcalico::names;
-use netutils::Device;
+use netutils::{Device, Mac, MacError};
 
 use crate::conf::{Conf, DeviceType, Own};
-use crate::dataplane::Routing;
+use crate::dataplane::{HOST_MAC, Routing};
 use crate::endpoint::EndpointId;
 use crate::host_link::HostLink;
 use crate::host_local;
@@ -34,18 +34,28 @@ pub struct Attachment {
     pub routing: Routing,
 }
 
+/// Whose interface a request is about, and the labels that Mesos gives it. Mesos also says the
+/// namespace, on every verb: what upstream's DEL forgets.
+pub fn identity(conf: &Conf, request: &Request, node: &str) -> (Identity, Vec<(String, String)>) {
+    let mut identity = Identity::of(request, node);
+    if identity.pod().is_some() {
+        return (identity, Vec::new());
+    }
+    let MesosLabels { labels, namespace } = labels::mesos_labels(&conf.shared.args);
+    if let Some(namespace) = namespace {
+        identity.workload = Workload::Container { namespace };
+    }
+    (identity, labels)
+}
+
 impl Attachment {
     /// Reads what every verb needs.
     pub fn of(conf: Conf, request: &Request) -> Result<Attachment, Error> {
         // A wrong setting is named before a file that isn't there yet.
         datastore::config(&conf.shared)?;
         let node = node::name(&conf.shared)?;
-        let identity = Identity::of(request, &node);
-        let MesosLabels { labels, namespace } = match identity.pod() {
-            Some(_) => MesosLabels::default(),
-            None => labels::mesos_labels(&conf.own.args),
-        };
-        let endpoint = EndpointId::of(&identity, namespace)?;
+        let (identity, labels) = identity(&conf, request, &node);
+        let endpoint = EndpointId::of(&identity)?;
         let host_link = HostLink::here(&identity)?;
         let mut routing = Routing {
             forwarding: conf.own.container_settings.allow_ip_forwarding,
@@ -65,7 +75,7 @@ impl Attachment {
         shared.ipam.kind = OWN_IPAM.into();
         Ok(Attachment {
             conf: Conf { shared, own: Own::default() },
-            endpoint: EndpointId::of(&identity, None)?,
+            endpoint: EndpointId::of(&identity)?,
             host_link: HostLink::here(&identity)?,
             labels: Vec::new(),
             routing: Routing::default(),
@@ -73,8 +83,27 @@ impl Attachment {
         })
     }
 
+    /// Reads what only ADD is asked for, beside what [`Attachment::of`] reads.
+    pub fn for_add(conf: Conf, request: &Request) -> Result<Attachment, Error> {
+        let mut attachment = Attachment::of(conf, request)?;
+        attachment.check_add()?;
+        attachment.labels.extend(asked::labels(&attachment.conf.shared)?);
+        Ok(attachment)
+    }
+
+    /// The MAC of the container's end: the one that is asked for, or any.
+    pub fn mac(&self) -> Result<Mac, Error> {
+        let Some((field, text)) = asked::mac(&self.conf.shared)? else { return Ok(Mac::random()) };
+        let invalid = |why: String| Error::new(code::INVALID_CONFIG, format!("{field}: {why}"));
+        let mac: Mac = text.parse().map_err(|error: MacError| invalid(error.to_string()))?;
+        match mac.is_assignable() && mac != HOST_MAC {
+            true => Ok(mac),
+            false => Err(invalid(format!("no container can have {mac}: ask for another one"))),
+        }
+    }
+
     /// Refuses what ADD could not carry through: upstream finds out when the interface is there.
-    pub fn check_add(&self) -> Result<(), Error> {
+    fn check_add(&self) -> Result<(), Error> {
         let invalid = |message: String| Err(Error::new(code::INVALID_CONFIG, message));
         let network = &self.identity.network;
         if self.makes_profile() && !names::is_valid_name(network) {

@@ -183,7 +183,12 @@ impl ByHand {
             }
         }
         let source = Source::Own(ask.request(&attachment.identity, true));
-        let shape = Shape { mtu: attachment.conf.mtu()?, device: Device::Veth };
+        let shape = Shape {
+            mtu: attachment.conf.mtu()?,
+            device: Device::Veth,
+            queues: attachment.conf.queues()?,
+            mac: attachment.mac()?,
+        };
         let (now, end) = (OffsetDateTime::now_utc(), Deadline::after(LIMIT));
         let attached =
             add::attach(&attachment, &self.datastore, &sockets, &source, shape, now, end).await?;
@@ -240,7 +245,7 @@ impl ByHand {
 
     async fn release(&self, ifname: &str) -> Result<(), ByHandError> {
         let identity = self.identity(ifname);
-        let endpoint = EndpointId::of(&identity, None)?;
+        let endpoint = EndpointId::of(&identity)?;
         let release = Release { identity: &identity, endpoint: Some(&endpoint), own_ipam: true };
         let store = &*self.datastore.store;
         let deadline = run::deadline(run::STORE_LIMIT);
@@ -291,7 +296,7 @@ impl ByHand {
     }
 
     fn id(&self, ifname: &str) -> Result<EndpointId, ByHandError> {
-        Ok(EndpointId::of(&self.identity(ifname), None)?)
+        Ok(EndpointId::of(&self.identity(ifname))?)
     }
 
     async fn stored(&self) -> Result<Vec<Stored>, ByHandError> {

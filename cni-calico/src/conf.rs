@@ -9,9 +9,18 @@ use cni::code;
 use cni_ipam::conf::NetConf;
 use serde::Deserialize;
 
+use crate::attachment::OWN_IPAM;
 use crate::readiness::Gate;
 
 const MTU_FILE: &str = "/var/lib/calico/mtu";
+/// What IPv4 needs at least.
+const MTU_V4: u32 = 68;
+/// What IPv6 needs at least: the kernel takes it off an interface with less.
+const MTU_V6: u32 = 1280;
+/// What a 16-bit length can say at most.
+const MTU_MAX: u32 = 65535;
+/// What the kernel gives an interface at most.
+const MAX_QUEUES: i64 = 4096;
 
 /// The plugin's whole configuration.
 #[derive(Debug, Clone)]
@@ -63,9 +72,9 @@ pub struct Own {
     /// absent: true.)
     #[serde(rename = "defer_release")]
     pub defer_release: Option<bool>,
-    /// Arguments of the orchestrator.
-    #[serde(rename = "args")]
-    pub args: serde_json::Value,
+    /// What the answer says of names, where IPAM says nothing.
+    #[serde(rename = "dns")]
+    pub dns: cni::Dns,
 }
 
 impl Own {
@@ -110,6 +119,7 @@ impl Conf {
     pub fn parse(config: &cni::NetworkConfig) -> Result<Conf, cni::Error> {
         let conf = Conf { shared: NetConf::parse(config)?, own: config.parse()? };
         conf.device_type()?;
+        conf.queues()?;
         if let Some(kind) = conf.own.dataplane_options.get("type") {
             return Err(cni::Error::new(
                 code::UNSUPPORTED_FIELD,
@@ -119,13 +129,10 @@ impl Conf {
             ));
         }
         if conf.own.policy_setup_timeout_seconds < 0 {
-            return Err(cni::Error::new(
-                code::INVALID_CONFIG,
-                format!(
-                    "policy_setup_timeout_seconds is {}: write 0 (off) or a number of seconds",
-                    conf.own.policy_setup_timeout_seconds
-                ),
-            ));
+            return Err(invalid(format!(
+                "policy_setup_timeout_seconds is {}: write 0 (off) or a number of seconds",
+                conf.own.policy_setup_timeout_seconds
+            )));
         }
         conf.gates()?;
         Ok(conf)
@@ -136,13 +143,11 @@ impl Conf {
     pub fn for_removal(config: &cni::NetworkConfig) -> Result<Conf, cni::Error> {
         #[derive(Deserialize)]
         struct Removal {
-            #[serde(rename = "args", default)]
-            args: serde_json::Value,
             #[serde(rename = "defer_release", default)]
             defer_release: Option<bool>,
         }
-        let Removal { args, defer_release } = config.parse()?;
-        let own = Own { args, defer_release, ..Own::default() };
+        let Removal { defer_release } = config.parse()?;
+        let own = Own { defer_release, ..Own::default() };
         Ok(Conf { shared: NetConf::parse(config)?, own })
     }
 
@@ -163,31 +168,49 @@ impl Conf {
         }
     }
 
-    /// Queues of each end.
-    pub fn queues(&self) -> u32 {
-        u32::try_from(self.own.num_queues).unwrap_or(0).max(1)
+    /// Queues of each end; 1 if nothing is said, or less.
+    pub fn queues(&self) -> Result<u32, cni::Error> {
+        match self.own.num_queues {
+            ..=1 => Ok(1),
+            queues if queues <= MAX_QUEUES => Ok(u32::try_from(queues).unwrap_or(1)),
+            queues => Err(invalid(format!(
+                "num_queues is {queues}: write a number from 1 to {MAX_QUEUES}"
+            ))),
+        }
     }
 
     /// The interface's MTU: the configured one, else the MTU file's, else none, which leaves the
     /// choice to the kernel.
     pub fn mtu(&self) -> Result<Option<u32>, cni::Error> {
-        match self.own.mtu {
-            0 => mtu_from(MTU_FILE.into(), self.own.require_mtu_file),
-            // What IPv4 needs at least, and what a 16-bit length can say at most.
-            mtu @ 68..=65535 => Ok(u32::try_from(mtu).ok()),
-            mtu => Err(cni::Error::new(
-                code::INVALID_CONFIG,
-                format!("mtu is {mtu}: write a number from 68 to 65535, or 0 for the default"),
-            )),
+        let (source, mtu) = match self.own.mtu {
+            0 => (MTU_FILE, mtu_from(MTU_FILE.into(), self.own.require_mtu_file)?),
+            mtu => ("mtu", mtu),
+        };
+        if mtu == 0 {
+            return Ok(None);
+        }
+        let v6 = self.shared.ipam.kind == OWN_IPAM && self.shared.wants_ipv6();
+        let least = if v6 { MTU_V6 } else { MTU_V4 };
+        match u32::try_from(mtu) {
+            Ok(value) if (least..=MTU_MAX).contains(&value) => Ok(Some(value)),
+            _ => Err(invalid(format!(
+                "{source} is {mtu}: {} needs {least} to {MTU_MAX}, and 0 is the default",
+                if v6 { "an interface with IPv6" } else { "an interface" }
+            ))),
         }
     }
 }
 
-fn mtu_from(path: PathBuf, required: bool) -> Result<Option<u32>, cni::Error> {
+fn invalid(message: String) -> cni::Error {
+    cni::Error::new(code::INVALID_CONFIG, message)
+}
+
+/// The number in the MTU file; 0 if there is none.
+fn mtu_from(path: PathBuf, required: bool) -> Result<i64, cni::Error> {
     let shown = path.display();
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(0),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(cni::Error::new(
                 code::TRY_AGAIN_LATER,
@@ -203,14 +226,12 @@ fn mtu_from(path: PathBuf, required: bool) -> Result<Option<u32>, cni::Error> {
             ));
         }
     };
-    match text.trim().parse::<u32>() {
-        Ok(0) => Ok(None),
-        Ok(mtu) => Ok(Some(mtu)),
-        Err(_) => Err(cni::Error::new(
+    text.trim().parse().map_err(|_| {
+        cni::Error::new(
             code::DECODING_FAILURE,
             format!("MTU file {shown} holds \"{}\", which is no number", text.trim()),
-        )),
-    }
+        )
+    })
 }
 
 #[cfg(test)]
@@ -221,13 +242,47 @@ mod tests {
     fn the_mtu_file_is_trimmed_and_may_be_missing_unless_required() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mtu");
-        assert_eq!(mtu_from(path.clone(), false).unwrap(), None);
+        assert_eq!(mtu_from(path.clone(), false).unwrap(), 0);
         assert_eq!(mtu_from(path.clone(), true).unwrap_err().code, code::TRY_AGAIN_LATER);
         fs::write(&path, " 1450\n").unwrap();
-        assert_eq!(mtu_from(path.clone(), true).unwrap(), Some(1450));
+        assert_eq!(mtu_from(path.clone(), true).unwrap(), 1450);
         fs::write(&path, "many").unwrap();
         let error = mtu_from(path, false).unwrap_err();
         assert_eq!(error.code, code::DECODING_FAILURE);
         assert!(error.msg.contains("many"), "{}", error.msg);
+    }
+
+    fn conf(own: Own, assign_ipv6: &str) -> Conf {
+        let mut shared = NetConf::default();
+        shared.ipam.kind = OWN_IPAM.into();
+        shared.ipam.assign_ipv6 = Some(assign_ipv6.into());
+        Conf { shared, own }
+    }
+
+    #[test]
+    fn an_mtu_that_no_interface_can_have_is_refused() {
+        let mtu = |mtu, v6| conf(Own { mtu, ..Own::default() }, v6).mtu();
+        for (value, v6) in [(68, "false"), (65535, "false"), (1280, "true")] {
+            assert_eq!(mtu(value, v6), Ok(Some(u32::try_from(value).unwrap())));
+        }
+        for (value, v6) in
+            [(-1, "false"), (67, "false"), (65536, "false"), (1279, "true"), (1 << 40, "false")]
+        {
+            let error = mtu(value, v6).unwrap_err();
+            assert_eq!(error.code, code::INVALID_CONFIG);
+            assert!(error.msg.starts_with(&format!("mtu is {value}: ")), "{}", error.msg);
+        }
+    }
+
+    #[test]
+    fn queues_are_at_least_one_and_at_most_the_kernels() {
+        let queues = |num_queues| conf(Own { num_queues, ..Own::default() }, "").queues();
+        for (value, expected) in [(-5, 1), (0, 1), (1, 1), (8, 8), (4096, 4096)] {
+            assert_eq!(queues(value), Ok(expected));
+        }
+        for value in [4097, 1 << 40] {
+            let error = queues(value).unwrap_err();
+            assert!(error.code == code::INVALID_CONFIG && error.msg.contains("num_queues"));
+        }
     }
 }

@@ -17,16 +17,17 @@ use cni_ipam::identity::Identity;
 use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, node, run};
 use libcalico::store::{Snapshot, StoreError};
+use tracing::{Instrument, debug_span};
 
 use local::{Claim, Local};
 
-use crate::attachment::OWN_IPAM;
+use crate::attachment::{self, OWN_IPAM};
 use crate::conf::Conf;
 use crate::delegate::Delegate;
 use crate::endpoint::{EndpointId, Found};
 use crate::host_link::HostLink;
+use crate::owed;
 use crate::release::{Prefetched, Release, ReleaseError};
-use crate::{labels, owed};
 
 /// What is known of the attachment in the store.
 enum Store {
@@ -42,13 +43,9 @@ enum Store {
 pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
     let conf = &conf;
     let node = node::name(&conf.shared);
-    let identity = Identity::of(request, node.as_deref().unwrap_or_default());
-    let namespace = match identity.pod() {
-        Some(_) => None,
-        None => labels::mesos_labels(&conf.own.args).namespace,
-    };
+    let (identity, _) = attachment::identity(conf, request, node.as_deref().unwrap_or_default());
     // Identifiers that make no name were refused by ADD, so there is no endpoint.
-    let endpoint = EndpointId::of(&identity, namespace).ok();
+    let endpoint = EndpointId::of(&identity).ok();
     let own_ipam = conf.shared.ipam.kind == OWN_IPAM;
     let release = Release { identity: &identity, endpoint: endpoint.as_ref(), own_ipam };
     let host_link = HostLink::here(&identity)?;
@@ -60,7 +57,8 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
         }
     };
     let local = Local { host_link: &host_link, ifname: &identity.ifname };
-    let (store, host) = tokio::join!(asked, local.remove_marked(request.netns.as_deref()));
+    let marked = local.remove_marked(request.netns.as_deref()).instrument(debug_span!("links"));
+    let (store, host) = tokio::join!(asked, marked);
     let mut errors = Vec::new();
     match host {
         Ok(host) => {
@@ -91,7 +89,8 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
             },
         };
         errors.extend(delegated.err());
-        errors.extend(take_back(&release, conf, store, end).await.err());
+        let taken_back = take_back(&release, conf, store, end).instrument(debug_span!("release"));
+        errors.extend(taken_back.await.err());
     }
     first(errors)
 }

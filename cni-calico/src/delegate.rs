@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cni::delegate::Stop;
 use cni::{AddResult, Error, Request, code};
 use cni_ipam::run::{self, Deadline};
+use tracing::{Instrument, debug_span};
 
 use crate::host_local;
 
@@ -117,8 +118,9 @@ impl Delegate {
         verb: impl FnOnce(&cni::delegate::Delegate, &Request) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (program, request) = (Arc::clone(&self.program), Arc::clone(&self.request));
-        tokio::task::spawn_blocking(move || verb(&program, &request)).await.unwrap_or_else(
-            |error| Err(Error::new(code::INTERNAL, format!("calling the IPAM plugin: {error}"))),
-        )
+        let task = tokio::task::spawn_blocking(move || verb(&program, &request));
+        task.instrument(debug_span!("ipam")).await.unwrap_or_else(|error| {
+            Err(Error::new(code::INTERNAL, format!("calling the IPAM plugin: {error}")))
+        })
     }
 }

@@ -108,7 +108,7 @@ impl Stored {
 impl EndpointId {
     /// The endpoint of an attachment, once its identifiers are known to make a valid name: upstream
     /// finds out after it has made the interface.
-    pub fn of(identity: &Identity, namespace: Option<String>) -> Result<EndpointId, cni::Error> {
+    pub fn of(identity: &Identity) -> Result<EndpointId, cni::Error> {
         let id = &identity.container_id;
         let invalid = |variable: &str, value: &str, rule: &str| {
             cni::Error::new(
@@ -139,7 +139,10 @@ impl EndpointId {
                 Some(pod) => ("CNI_ARGS: K8S_POD_NAME", pod),
                 None => ("CNI_CONTAINERID", id.as_str()),
             },
-            ("CNI_ARGS: K8S_POD_NAMESPACE", identity.namespace()),
+            match identity.pod() {
+                Some(_) => ("CNI_ARGS: K8S_POD_NAMESPACE", identity.namespace()),
+                None => ("the namespace", identity.namespace()),
+            },
         ];
         for (variable, value) in parts {
             if !names::is_valid_name(value) {
@@ -154,7 +157,7 @@ impl EndpointId {
         }
         Ok(EndpointId {
             name: fields,
-            namespace: namespace.unwrap_or_else(|| identity.namespace().to_owned()),
+            namespace: identity.namespace().to_owned(),
             profile: match identity.workload {
                 Workload::ByHand => None,
                 Workload::Pod { .. } | Workload::Container { .. } => Some(identity.network.clone()),

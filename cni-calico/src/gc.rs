@@ -176,7 +176,7 @@ impl Gc<'_> {
                 dataplane::remove(self.host, link.index).await?;
             }
         }
-        let endpoint = EndpointId::of(&identity, None)?;
+        let endpoint = EndpointId::of(&identity)?;
         let release =
             Release { identity: &identity, endpoint: Some(&endpoint), own_ipam: self.own_ipam };
         let store = &*self.datastore.store;

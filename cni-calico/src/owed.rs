@@ -115,7 +115,7 @@ async fn settle_one(store: &dyn Store, found: &Found, end: Deadline) -> Result<(
 /// handle. What was given to somebody else meanwhile stays.
 async fn pay(note: &Note, store: &dyn Store, end: Deadline) -> Result<(), ReleaseError> {
     let identity = note.identity();
-    let endpoint = EndpointId::of(&identity, None).ok();
+    let endpoint = EndpointId::of(&identity).ok();
     let release =
         Release { identity: &identity, endpoint: endpoint.as_ref(), own_ipam: note.own_ipam };
     let deadline = end.within(cni_ipam::run::DEL_STORE_LIMIT);

@@ -4,12 +4,15 @@ use std::process::ExitCode;
 
 use cni::{AddResult, Command, Error, Plugin, Request, code};
 use cni_ipam::conf::NetConf;
-use cni_ipam::plugin::{VERSION, logged};
+use cni_ipam::plugin::{VERSION, begin, logged};
 use cni_ipam::run::Deadline;
-use cni_ipam::{log, run};
+use cni_ipam::{ignored, run};
 
 use crate::conf::Conf;
 use crate::{add, check, del, gc, status};
+
+/// What stands on the lines of the log.
+const COMPONENT: &str = "cni-plugin";
 
 /// `calico`.
 pub struct Calico;
@@ -21,36 +24,41 @@ impl Plugin for Calico {
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
         let (conf, end) = start(request)?;
-        logged("ADD", request, run::block_on_unbounded(add::add(conf, request, end)))
+        ignored::warn(&request.config);
+        logged(request, || run::block_on_unbounded(add::add(conf, request, end)))
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
-        let (conf, end) = begin(Conf::for_removal(&request.config)?, request);
-        logged("DEL", request, run::block_on(end, del::del(conf, request, end)))
+        let (conf, end) = start_removal(request)?;
+        logged(request, || run::block_on(end, del::del(conf, request, end)))
     }
 
     fn check(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged("CHECK", request, run::block_on(end, check::check(conf, request, end)))
+        logged(request, || run::block_on(end, check::check(conf, request, end)))
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
-        let (conf, end) = begin(Conf::for_removal(&request.config)?, request);
-        logged("GC", request, run::block_on(end, gc::gc(conf, request, end)))
+        let (conf, end) = start_removal(request)?;
+        logged(request, || run::block_on(end, gc::gc(conf, request, end)))
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged("STATUS", request, run::block_on(end, status::status(conf, request, end)))
+        logged(request, || run::block_on(end, status::status(conf, request, end)))
     }
 }
 
 fn start(request: &Request) -> Result<(Conf, Deadline), Error> {
-    Ok(begin(Conf::parse(&request.config)?, request))
+    begin(request, COMPONENT, || Conf::parse(&request.config)).map(|conf| with_end(conf, request))
 }
 
-fn begin(conf: Conf, request: &Request) -> (Conf, Deadline) {
-    log::start(&conf.shared, "cni-plugin");
+fn start_removal(request: &Request) -> Result<(Conf, Deadline), Error> {
+    let conf = begin(request, COMPONENT, || Conf::for_removal(&request.config))?;
+    Ok(with_end(conf, request))
+}
+
+fn with_end(conf: Conf, request: &Request) -> (Conf, Deadline) {
     let end = conf.shared.end_of(request.command);
     (conf, end)
 }

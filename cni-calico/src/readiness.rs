@@ -9,6 +9,7 @@ use cni::{Error, code};
 use cni_ipam::run::{self, Deadline};
 use futures::future::try_join_all;
 use http::Uri;
+use libcalico::config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -37,7 +38,8 @@ impl Gate {
             Error::new(
                 code::INVALID_CONFIG,
                 format!(
-                    "readiness_gates: {url:?} is no URL: write it as \"http://127.0.0.1:9099/readiness\""
+                    "readiness_gates: {:?} is no URL: write it as \"http://127.0.0.1:9099/readiness\"",
+                    config::without_user(url)
                 ),
             )
         };

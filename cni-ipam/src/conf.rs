@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use cni::Command;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use libcalico::config::Secret;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::run::Deadline;
 
@@ -44,7 +46,7 @@ pub struct NetConf {
     pub etcd_username: String,
     /// The user's password.
     #[serde(rename = "etcd_password")]
-    pub etcd_password: String,
+    pub etcd_password: Secret,
     /// PEM file of the client's key.
     #[serde(rename = "etcd_key_file")]
     pub etcd_key_file: String,
@@ -54,39 +56,24 @@ pub struct NetConf {
     /// PEM file of the certificates that sign the servers'.
     #[serde(rename = "etcd_ca_cert_file")]
     pub etcd_ca_cert_file: String,
-    /// COMPAT: accepted with a warning; upstream's client stopped reading them.
-    #[serde(rename = "etcd_authority")]
-    pub etcd_authority: String,
-    /// COMPAT: see [`NetConf::etcd_authority`].
-    #[serde(rename = "etcd_scheme")]
-    pub etcd_scheme: String,
     /// The embedded store.
     #[serde(rename = "local")]
     pub local: Local,
     /// Policy of Kubernetes.
     #[serde(rename = "policy")]
     pub policy: Policy,
+    /// What the runtime adds for one container: see [`crate::asked`].
+    #[serde(rename = "runtimeConfig")]
+    pub runtime_config: Value,
+    /// Arguments of the orchestrator, likewise.
+    #[serde(rename = "args")]
+    pub args: Value,
     /// The lock on which this node's allocations queue; empty: `/var/run/calico/ipam.lock`.
     #[serde(rename = "ipam_lock_file")]
     pub ipam_lock_file: String,
     /// How long the verbs may take. (Ours: upstream's have no limit.)
     #[serde(rename = "timeout_seconds")]
     pub timeout_seconds: Timeouts,
-    /// `debug`, `info` or `error`, in any case; anything else is `info`.
-    #[serde(rename = "log_level")]
-    pub log_level: String,
-    /// A file that gets the log too.
-    #[serde(rename = "log_file_path")]
-    pub log_file_path: String,
-    /// Size in MB at which the file is rotated; 0: 100.
-    #[serde(rename = "log_file_max_size")]
-    pub log_file_max_size: i64,
-    /// Days that rotated files are kept; 0: 30.
-    #[serde(rename = "log_file_max_age")]
-    pub log_file_max_age: i64,
-    /// Rotated files that are kept; 0: 10.
-    #[serde(rename = "log_file_max_count")]
-    pub log_file_max_count: i64,
 }
 
 /// The `ipam` object.
@@ -213,14 +200,6 @@ impl NetConf {
     /// Whether an IPv6 address is wanted.
     pub fn wants_ipv6(&self) -> bool {
         self.ipam.assign_ipv6.as_deref() == Some("true")
-    }
-
-    /// Whether the embedded store is meant.
-    pub fn is_local(&self) -> bool {
-        self.datastore_type == "local"
-            || (self.datastore_type.is_empty()
-                && self.etcd_endpoints.is_empty()
-                && self.etcd_discovery_srv.is_empty())
     }
 }
 

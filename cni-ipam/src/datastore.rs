@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cni::code;
 use libcalico::bootstrap::{self, Bootstrap};
-use libcalico::config::{ConfigError, DatastoreConfig, Secret, Settings};
+use libcalico::config::{ConfigError, DatastoreConfig, Settings};
 use libcalico::resources::{ClusterInformation, Kind, Object};
 use libcalico::store::{Document, Key, Query, Store};
 
@@ -30,9 +30,8 @@ struct Embedded {
 /// Opens the store that the configuration names. Nothing is asked yet.
 pub fn open(conf: &NetConf, node: &str) -> Result<Datastore, cni::Error> {
     let config = config(conf)?;
-    let is_embedded = !matches!(config, DatastoreConfig::Etcd(_));
     let embedded =
-        is_embedded.then(|| Embedded { node: node.to_owned(), conf: conf.local.clone() });
+        is_embedded(&config).then(|| Embedded { node: node.to_owned(), conf: conf.local.clone() });
     let store = config.open().map_err(|error| fault::store(&error))?;
     Ok(Datastore { store, embedded })
 }
@@ -45,16 +44,14 @@ pub fn over(store: Arc<dyn Store>, embedded: Option<&str>) -> Datastore {
     Datastore { store, embedded }
 }
 
+/// Whether a store is the host's own, so that no cluster gives names to nodes.
+pub fn is_embedded(config: &DatastoreConfig) -> bool {
+    !matches!(config, DatastoreConfig::Etcd(_))
+}
+
 /// The store that the configuration names, or what is wrong with its settings. What the
 /// configuration leaves out comes from the environment.
 pub fn config(conf: &NetConf) -> Result<DatastoreConfig, cni::Error> {
-    for (field, value) in
-        [("etcd_authority", &conf.etcd_authority), ("etcd_scheme", &conf.etcd_scheme)]
-    {
-        if !value.is_empty() {
-            tracing::warn!("the field \"{field}\" has no effect: write \"etcd_endpoints\"");
-        }
-    }
     if conf.datastore_type == "kubernetes" {
         return Err(cni::Error::new(
             code::UNSUPPORTED_FIELD,
@@ -68,7 +65,7 @@ pub fn config(conf: &NetConf) -> Result<DatastoreConfig, cni::Error> {
         etcd_endpoints: text(&conf.etcd_endpoints),
         etcd_discovery_srv: text(&conf.etcd_discovery_srv),
         etcd_username: text(&conf.etcd_username),
-        etcd_password: text(&conf.etcd_password).map(Secret::new),
+        etcd_password: Some(conf.etcd_password.clone()).filter(|text| !text.expose().is_empty()),
         etcd_key_file: text(&conf.etcd_key_file),
         etcd_cert_file: text(&conf.etcd_cert_file),
         etcd_ca_cert_file: text(&conf.etcd_ca_cert_file),

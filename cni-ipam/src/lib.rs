@@ -7,6 +7,8 @@
 //! | [`node`] | the name of this node |
 //! | [`identity`] | whose address it is: orchestrator, workload, handle |
 //! | [`datastore`] | from the configuration to an open, ready store |
+//! | [`asked`] | what the runtime asks for beside the configuration |
+//! | [`ignored`] | fields that are accepted and do nothing |
 //! | [`request`] | from the configuration to a request for addresses |
 //! | [`add`], [`del`], [`check`], [`gc`], [`status`] | a module a verb |
 //! | [`fault`] | from errors of the store and of IPAM to CNI's error codes |
@@ -15,6 +17,7 @@
 //! | [`run`](mod@run) | one verb in a runtime, under a deadline |
 
 pub mod add;
+pub mod asked;
 pub mod check;
 pub mod conf;
 pub mod datastore;
@@ -22,6 +25,7 @@ pub mod del;
 pub mod fault;
 pub mod gc;
 pub mod identity;
+pub mod ignored;
 pub mod lock;
 pub mod log;
 pub mod node;

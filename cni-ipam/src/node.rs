@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::conf::NetConf;
+use crate::datastore::{self, is_embedded};
 
 const NODENAME_FILE: &str = "/var/lib/calico/nodename";
 
@@ -26,7 +27,8 @@ pub fn name(conf: &NetConf) -> Result<String, cni::Error> {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let needed = !conf.nodename_file_optional && conf.hostname.is_empty();
-            if needed && !conf.is_local() {
+            // The environment may name the store.
+            if needed && !datastore::config(conf).is_ok_and(|config| is_embedded(&config)) {
                 return Err(cni::Error::new(
                     cni::code::TRY_AGAIN_LATER,
                     format!(
@@ -44,7 +46,6 @@ pub fn name(conf: &NetConf) -> Result<String, cni::Error> {
         }
     }
     if !conf.hostname.is_empty() {
-        tracing::warn!("the field \"hostname\" is deprecated: write \"nodename\"");
         return checked(&conf.hostname, "hostname");
     }
     checked(&host_name(), "the host's name")

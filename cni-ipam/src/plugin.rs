@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use cni::{AddResult, Error, Plugin, Request};
 
 use crate::conf::NetConf;
 use crate::run::Deadline;
-use crate::{add, check, del, gc, log, run, status};
+use crate::{add, check, del, gc, ignored, log, run, status};
 
 /// `calico-ipam`.
 pub struct Ipam;
@@ -22,51 +23,70 @@ impl Plugin for Ipam {
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
         let (conf, end) = start(request)?;
-        logged("ADD", request, run::block_on(end, add::add(&conf, request, end)))
+        ignored::warn(&request.config);
+        logged(request, || run::block_on(end, add::add(&conf, request, end)))
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged("DEL", request, run::block_on(end, del::del(&conf, request, end)))
+        logged(request, || run::block_on(end, del::del(&conf, request, end)))
     }
 
     fn check(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged("CHECK", request, run::block_on(end, check::check(&conf, request, end)))
+        logged(request, || run::block_on(end, check::check(&conf, request, end)))
     }
 
     fn gc(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged("GC", request, run::block_on(end, gc::gc(&conf, request, end)))
+        logged(request, || run::block_on(end, gc::gc(&conf, request, end)))
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged("STATUS", request, run::block_on(end, status::status(&conf)))
+        logged(request, || run::block_on(end, status::status(&conf)))
     }
 }
 
 fn start(request: &Request) -> Result<(NetConf, Deadline), Error> {
-    let conf = NetConf::parse(&request.config)?;
-    log::start(&conf, "ipam");
+    let conf = begin(request, "ipam", || NetConf::parse(&request.config))?;
     let end = conf.end_of(request.command);
     Ok((conf, end))
 }
 
-/// Writes how a verb ended to the log.
-pub fn logged<T>(verb: &str, request: &Request, outcome: Result<T, Error>) -> Result<T, Error> {
-    let Request { container_id, ifname, .. } = request;
+/// Starts the log and reads the configuration; a configuration that won't do is in the log too.
+pub fn begin<T>(
+    request: &Request,
+    component: &'static str,
+    read: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    log::start(&request.config, component)
+        .and_then(|()| read())
+        .inspect_err(|error| log_failure(request, error))
+}
+
+/// Carries a verb out, and writes to the log how it ended and how long it took.
+pub fn logged<T>(request: &Request, verb: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let begun = Instant::now();
+    let outcome = verb();
+    let Request { command, container_id, ifname, .. } = request;
     match &outcome {
-        Ok(_) => tracing::info!(ContainerID = container_id, Interface = ifname, "{verb} done"),
-        Err(error) => tracing::error!(
-            ContainerID = container_id,
-            Interface = ifname,
-            code = error.code,
-            "{verb} failed: {}",
-            error.msg
-        ),
+        Ok(_) => tracing::info!(ContainerID = container_id, Interface = ifname, "{command} done"),
+        Err(error) => log_failure(request, error),
     }
+    log::steps::report(command.as_str(), begun.elapsed());
     outcome
+}
+
+fn log_failure(request: &Request, error: &Error) {
+    let Request { command, container_id, ifname, .. } = request;
+    tracing::error!(
+        ContainerID = container_id,
+        Interface = ifname,
+        code = error.code,
+        "{command} failed: {}",
+        error.msg
+    );
 }
 
 /// Handles the flags that stand before any verb: `-v` prints the version, `-h` a usage. None means

@@ -1,13 +1,12 @@
 //! From the configuration to a request for addresses (`reference/ipam.md` section 14.3).
 
-use std::net::IpAddr;
-
 use cni::code;
 use libcalico::ipam::{AssignIp, AutoAssign, IntendedUse, PoolRef};
 use libcalico::resources::time::go_timestamp;
 use libcalico::store::Query;
 use time::OffsetDateTime;
 
+use crate::asked;
 use crate::conf::{self, NetConf};
 use crate::identity::Identity;
 
@@ -45,9 +44,9 @@ pub fn addresses(
     now: OffsetDateTime,
 ) -> Result<Addresses, cni::Error> {
     let attributes = identity.attributes(go_timestamp(now));
-    if let Some(text) = args.get("IP").filter(|text| !text.is_empty()) {
+    if let Some(ip) = asked::address(conf, args)? {
         return Ok(Addresses::This(AssignIp {
-            ip: requested(text)?,
+            ip,
             host: identity.node.clone(),
             handle: Some(identity.handle()),
             attributes,
@@ -83,17 +82,6 @@ pub fn any(conf: &NetConf, node: &str) -> Result<AutoAssign, cni::Error> {
         intended_use: IntendedUse::Workload,
         all_or_nothing: true,
         ..AutoAssign::new(node)
-    })
-}
-
-/// An address, with or without a prefix length.
-fn requested(text: &str) -> Result<IpAddr, cni::Error> {
-    let address = text.split_once('/').map_or(text, |(address, _)| address);
-    address.parse().map_err(|_| {
-        cni::Error::new(
-            code::INVALID_ENVIRONMENT,
-            format!("CNI_ARGS: IP \"{text}\" is no IP address"),
-        )
     })
 }
 

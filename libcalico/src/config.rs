@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::store::{EtcdStore, Store, StoreError};
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, without_user};
 pub use secret::Secret;
 
 /// The file of the local store, unless another one is named.

@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::leak::Before;
 use crate::objects::{self, Object};
 use crate::plugin::Call;
+use crate::pod::Pod;
 use crate::scene::{Scene, scene};
 use crate::store::Stores;
 
@@ -161,11 +162,27 @@ impl Network {
         ensure!(!addresses.is_empty(), "the pod has no address");
         let dump = self.store.dump()?;
         let pools = dump.pools()?;
-        for &address in addresses {
+        for address in addresses {
             ensure!(
-                pools.iter().any(|pool| pool.contains(&address)),
+                pools.iter().any(|pool| pool.contains(address)),
                 "{address} is in none of the pools {pools:?}"
             );
+        }
+        self.check_endpoint(addresses, ping)
+    }
+
+    /// The same for addresses that are in no pool of ours.
+    pub fn check_pod_of(&self, addresses: &[IpAddr], pod: &Pod) -> Result<()> {
+        self.check_endpoint(addresses, |to| pod.ping(to))
+    }
+
+    fn check_endpoint(
+        &self,
+        addresses: &[IpAddr],
+        ping: impl Fn(IpAddr) -> Result<()>,
+    ) -> Result<()> {
+        let dump = self.store.dump()?;
+        for &address in addresses {
             let network = json!(IpNet::from(address).to_string());
             let holders = dump.endpoints().into_iter().filter(|endpoint| {
                 let networks = endpoint["spec"]["ipNetworks"].as_array();

@@ -75,7 +75,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// The text of a URL without what stands before the last `@`: it may be a password.
-fn without_user(url: &str) -> String {
+pub fn without_user(url: &str) -> String {
     match url.rsplit_once('@') {
         None => url.to_owned(),
         Some((before, rest)) => match before.split_once("://") {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::time::timeout_at;
+use tracing::{Instrument, debug_span};
 
 use self::failure::{Failure, Next};
 use self::fate::Verdict;
@@ -204,7 +205,7 @@ impl Store for EtcdStore {
         let read = |connection: Connection| async move { plan.run(&connection).await };
         let mut pause = PAUSES.0;
         loop {
-            match self.servers.ask("read", deadline, read).await {
+            match self.servers.ask("read", deadline, read).instrument(debug_span!("read")).await {
                 // Between two parts of a large read the first one's revision was compacted away.
                 Err(error) if error.kind == StoreErrorKind::Compacted && plan.parts() > 1 => {
                     if Instant::now() + pause >= deadline {
@@ -223,7 +224,7 @@ impl Store for EtcdStore {
 
     async fn commit(&self, changes: &[Change], deadline: Instant) -> Result<Committed, StoreError> {
         let paths = commit::paths(changes)?;
-        self.decide(changes, &paths, deadline).await
+        self.decide(changes, &paths, deadline).instrument(debug_span!("commit")).await
     }
 
     async fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Box<dyn Watch>, StoreError> {

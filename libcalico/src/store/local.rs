@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tracing::{Instrument, debug_span};
 
 use self::failure::Failure;
 use super::commit;
@@ -149,8 +150,8 @@ fn attempt<T>(
 impl Store for LocalStore {
     async fn read(&self, queries: &[Query], deadline: Instant) -> Result<Snapshot, StoreError> {
         let queries = queries.to_vec();
-        let answer =
-            self.run(deadline, move |connection, _| database::read(connection, &queries)).await;
+        let answer = self.run(deadline, move |connection, _| database::read(connection, &queries));
+        let answer = answer.instrument(debug_span!("read")).await;
         fault_points::reach!("store.read");
         answer
     }
@@ -164,6 +165,7 @@ impl Store for LocalStore {
             watch::wake(&path);
             Ok(committed)
         })
+        .instrument(debug_span!("commit"))
         .await
     }
 

@@ -1,0 +1,144 @@
+//! What the runtime asks for beside the configuration: an address, a MAC, labels. By `CNI_ARGS`, by
+//! `runtimeConfig` (where the plugin's entry declares the capabilities `ips` and `mac`), or by
+//! `args.cni`, as CNI's conventions have it. Upstream reads the first only.
+
+use std::net::IpAddr;
+
+use cni::code;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::conf::NetConf;
+
+/// The address that is asked for. The same one may be asked for in several ways, as podman does.
+pub fn address(conf: &NetConf, args: &cni::Args) -> Result<Option<IpAddr>, cni::Error> {
+    let mut found = Vec::new();
+    if let Some(text) = args.get("IP").filter(|text| !text.is_empty()) {
+        found.push(ip(text).ok_or_else(|| {
+            cni::Error::new(
+                code::INVALID_ENVIRONMENT,
+                format!("CNI_ARGS: IP \"{text}\" is no IP address"),
+            )
+        })?);
+    }
+    for (field, list) in [
+        ("runtimeConfig.ips", conf.runtime_config.get("ips")),
+        ("args.cni.ips", args_cni(conf, "ips")),
+    ] {
+        for text in typed::<Vec<String>>(field, list)? {
+            let address = ip(&text)
+                .ok_or_else(|| invalid(format!("{field}: \"{text}\" is no IP address")))?;
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+    }
+    match found.as_slice() {
+        [] => Ok(None),
+        [address] => Ok(Some(*address)),
+        more => Err(cni::Error::new(
+            code::UNSUPPORTED_FIELD,
+            format!(
+                "the addresses {} are asked for by IP in CNI_ARGS, runtimeConfig.ips or \
+                 args.cni.ips: ask for one",
+                more.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+            ),
+        )),
+    }
+}
+
+/// The MAC that is asked for, as text, and where.
+pub fn mac(conf: &NetConf) -> Result<Option<(&'static str, String)>, cni::Error> {
+    const FIELD: &str = "runtimeConfig.mac";
+    let text: String = typed(FIELD, conf.runtime_config.get("mac"))?;
+    Ok((!text.is_empty()).then_some((FIELD, text)))
+}
+
+/// The labels that are asked for.
+pub fn labels(conf: &NetConf) -> Result<Vec<(String, String)>, cni::Error> {
+    #[derive(Deserialize)]
+    struct Label {
+        #[serde(rename = "key")]
+        key: String,
+        #[serde(rename = "value", default)]
+        value: String,
+    }
+    let labels: Vec<Label> = typed("args.cni.labels", args_cni(conf, "labels"))?;
+    Ok(labels.into_iter().map(|label| (label.key, label.value)).collect())
+}
+
+fn args_cni<'a>(conf: &'a NetConf, member: &str) -> Option<&'a Value> {
+    conf.args.get("cni")?.get(member)
+}
+
+/// An address, with or without a prefix length.
+fn ip(text: &str) -> Option<IpAddr> {
+    text.split_once('/').map_or(text, |(address, _)| address).parse().ok()
+}
+
+fn typed<T: serde::de::DeserializeOwned + Default>(
+    field: &str,
+    value: Option<&Value>,
+) -> Result<T, cni::Error> {
+    let Some(value) = value else { return Ok(T::default()) };
+    T::deserialize(value).map_err(|cause| {
+        cni::Error::new(code::DECODING_FAILURE, format!("network configuration: {field}: {cause}"))
+    })
+}
+
+fn invalid(message: String) -> cni::Error {
+    cni::Error::new(code::INVALID_CONFIG, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn conf(runtime_config: Value, cni: Value) -> NetConf {
+        NetConf { runtime_config, args: json!({"cni": cni}), ..NetConf::default() }
+    }
+
+    #[test]
+    fn one_address_may_be_asked_for_in_any_way_and_in_several() {
+        let ask = |args: &str, runtime_config: Value, cni: Value| {
+            let args: cni::Args = args.parse().unwrap();
+            address(&conf(runtime_config, cni), &args).map(|ip| ip.map(|ip| ip.to_string()))
+        };
+        let (one, other) = (json!({"ips": ["10.0.0.1/24"]}), json!({"ips": ["10.0.0.2"]}));
+        assert_eq!(ask("", Value::Null, Value::Null), Ok(None));
+        assert_eq!(ask("", json!({"ips": []}), json!({})), Ok(None));
+        let expected = Ok(Some("10.0.0.1".to_owned()));
+        assert_eq!(ask("IP=10.0.0.1", Value::Null, Value::Null), expected);
+        assert_eq!(ask("IP=10.0.0.1/24", Value::Null, Value::Null), expected);
+        assert_eq!(ask("", one.clone(), Value::Null), expected);
+        assert_eq!(ask("IP=", Value::Null, one.clone()), expected);
+        assert_eq!(ask("IP=10.0.0.1", one.clone(), one.clone()), expected);
+        for (args, runtime_config, cni, code, names) in [
+            ("IP=x", Value::Null, Value::Null, code::INVALID_ENVIRONMENT, "\"x\""),
+            ("", json!({"ips": ["y"]}), Value::Null, code::INVALID_CONFIG, "runtimeConfig.ips"),
+            ("", Value::Null, json!({"ips": "z"}), code::DECODING_FAILURE, "args.cni.ips"),
+            ("", one, other, code::UNSUPPORTED_FIELD, "10.0.0.1, 10.0.0.2"),
+        ] {
+            let error = ask(args, runtime_config, cni).unwrap_err();
+            assert!(error.code == code && error.msg.contains(names), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn labels_and_a_mac_are_read_or_refused() {
+        let asks = conf(
+            json!({"mac": "ca:fe:ca:fe:ca:fe"}),
+            json!({"labels": [{"key": "app", "value": "cart"}, {"key": "empty"}]}),
+        );
+        assert_eq!(mac(&asks).unwrap().unwrap().1, "ca:fe:ca:fe:ca:fe");
+        let expected = [("app".into(), "cart".into()), ("empty".into(), String::new())];
+        assert_eq!(labels(&asks).unwrap(), expected);
+        let wrong = conf(json!({"mac": 7}), json!({"labels": [{"value": "cart"}]}));
+        assert!(mac(&wrong).unwrap_err().msg.contains("runtimeConfig.mac"));
+        assert!(labels(&wrong).unwrap_err().msg.contains("args.cni.labels"));
+        let nothing = conf(Value::Null, Value::Null);
+        assert!(mac(&nothing).unwrap().is_none() && labels(&nothing).unwrap().is_empty());
+    }
+}
