@@ -1,9 +1,10 @@
 //! The `projectcalico.org/v3` kinds (`reference/datamodel.md` sections 3 and 7), a file each.
 //!
 //! A [`Resource`] is typed by its spec: [`IpPool`], [`Node`], [`WorkloadEndpoint`] and the others
-//! that CNI and IPAM work with. Every other kind is an [`AnyResource`], whose spec is kept as it
-//! is. Both keep the fields that they don't know and write them back, and both are stored in
-//! exactly upstream's bytes ([`codec`]).
+//! that CNI and IPAM work with. An [`AnyResource`] is of any kind, with its spec as a value; what
+//! that may hold is in the tables of [`schema`], which also read what a person wrote. Both keep the
+//! fields that they don't know and write them back, and both are stored in exactly upstream's bytes
+//! ([`codec`]).
 
 pub mod any;
 pub mod cluster_information;

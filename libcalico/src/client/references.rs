@@ -2,6 +2,10 @@
 //! BGP peer (`reference/datamodel.md` section 5). It is checked in the same commit, so that it
 //! can't go in between.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::{ATTEMPTS, Client, ClientError};
@@ -87,9 +91,9 @@ fn references(change: &Change) -> Result<Vec<Key>, ClientError> {
             let peer = read()?;
             let filters = peer.spec.get("filters").and_then(|filters| filters.as_array());
             let names = filters.into_iter().flatten().filter_map(|name| name.as_str());
-            let mut keys: Vec<Key> = names.map(|name| Key::global(Kind::BgpFilter, name)).collect();
-            keys.dedup();
-            keys
+            // A commit names a key once.
+            let names: BTreeSet<&str> = names.collect();
+            names.into_iter().map(|name| Key::global(Kind::BgpFilter, name)).collect()
         }
         // COMPAT: an update may move a policy into a tier that isn't there.
         kind if policy::KINDS.contains(kind) && change.guard == Guard::Absent => {

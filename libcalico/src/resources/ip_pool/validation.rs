@@ -26,12 +26,17 @@ fn check_range(pool: &IpPool, errors: &mut FieldErrors) {
         return errors.add(field, cidr, "IPPool CIDR must be a valid subnet");
     };
     errors.check(net == net.trunc(), field, cidr, "IPPool CIDR is not strictly masked");
-    let (sizes, link_local) = match net {
-        IpNet::V4(net) => (20..=32, net.addr().is_link_local() || covers_link_local_v4(net)),
-        IpNet::V6(net) => (116..=128, overlaps_link_local_v6(net)),
+    let (sizes, link_local, overlap) = match net {
+        IpNet::V4(net) => {
+            let link_local = net.addr().is_link_local() || covers_link_local_v4(net);
+            (20..=32, link_local, "IPPool CIDR overlaps with IPv4 link local range 169.254.0.0/16")
+        }
+        IpNet::V6(net) => {
+            let overlap = "IPPool CIDR overlaps with IPv6 link local range fe80::/10";
+            (116..=128, overlaps_link_local_v6(net), overlap)
+        }
     };
-    let reason = "IPPool CIDR must not overlap 169.254.0.0/16 or fe80::/10";
-    errors.check(!link_local, "spec.cidr", cidr, reason);
+    errors.check(!link_local, "spec.cidr", cidr, overlap);
     if !sizes.contains(&size) {
         let reason = format!("must be {} to {}", sizes.start(), sizes.end());
         errors.add("spec.blockSize", size, reason);

@@ -45,5 +45,5 @@ const ROUTE: &[Field] = &[
     text("destination"),
     text("gateway"),
     text("interface"),
-    object("learnedFrom", &[text("sourceType"), text("peerIP")]),
+    object("learnedFrom", &[text("sourceType"), text("peerIP")]).always(),
 ];
