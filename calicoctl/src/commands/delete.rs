@@ -93,7 +93,7 @@ impl Delete {
 }
 
 /// Removes a resource: that at its resourceVersion, where it has one.
-async fn delete(
+pub async fn delete(
     context: &Context,
     client: &Client,
     resource: AnyResource,

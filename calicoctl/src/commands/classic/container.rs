@@ -15,6 +15,7 @@ use cni_calico::by_hand::{Ask, ByHand, ByHandError};
 use cni_ipam::datastore;
 use ipnet::IpNet;
 use libcalico::client::Client;
+use libcalico::config::DatastoreConfig;
 use libcalico::ipam::{Allocator, PoolRef};
 use libcalico::names::{is_valid_interface_name, is_valid_name};
 use libcalico::resources::{IpPool, IpPoolSpec};
@@ -140,7 +141,7 @@ fn add(name: &str, ip: &str, interface: &str, context: &Context) -> Outcome {
     let container = find::running(name)?;
     let client = context.client()?;
     let wired = context.block_on(async {
-        let by_hand = by_hand(&client, &container.id)?;
+        let by_hand = by_hand(&client, &container.id, context)?;
         by_hand.ensure_new().await.map_err(|error| explain(name, error))?;
         let ask = ask(&client, ip, context).await?;
         let label = container.label();
@@ -165,7 +166,7 @@ fn remove(name: &str, force: bool, context: &Context) -> Outcome {
         Lookup::Unknown(reason) => return Err(reason.not_found(name)),
     };
     let removed = context.block_on(async {
-        let by_hand = by_hand(&client, &id)?;
+        let by_hand = by_hand(&client, &id, context)?;
         by_hand.remove(netns.as_deref()).await.map_err(|error| explain(name, error))
     })?;
     if !removed {
@@ -179,7 +180,7 @@ fn add_address(name: &str, ip: &str, interface: Option<&str>, context: &Context)
     let container = find::running(name)?;
     let client = context.client()?;
     let ip = context.block_on(async {
-        let by_hand = by_hand(&client, &container.id)?;
+        let by_hand = by_hand(&client, &container.id, context)?;
         let endpoints = by_hand.endpoints().await.map_err(|error| explain(name, error))?;
         if endpoints.is_empty() {
             return Err(explain(name, ByHandError::NotAttached));
@@ -196,7 +197,7 @@ fn remove_address(name: &str, ip: IpAddr, interface: Option<&str>, context: &Con
     let container = find::running(name)?;
     let client = context.client()?;
     context.block_on(async {
-        let by_hand = by_hand(&client, &container.id)?;
+        let by_hand = by_hand(&client, &container.id, context)?;
         let removed = by_hand.remove_address(&container.netns, interface, ip).await;
         removed.map_err(|error| abort(name, error))
     })?;
@@ -205,9 +206,9 @@ fn remove_address(name: &str, ip: IpAddr, interface: Option<&str>, context: &Con
 }
 
 /// The container as the plugin's code sees it.
-fn by_hand(client: &Client, id: &str) -> anyhow::Result<ByHand> {
+fn by_hand(client: &Client, id: &str, context: &Context) -> anyhow::Result<ByHand> {
     let node = this_node::name()?;
-    let is_embedded = client.store().describe().starts_with("local store");
+    let is_embedded = !matches!(context.settings()?.resolve()?, DatastoreConfig::Etcd(_));
     let embedded = is_embedded.then_some(node.as_str());
     let datastore = datastore::over(client.store().clone(), embedded);
     Ok(ByHand::new(datastore, &node, id))

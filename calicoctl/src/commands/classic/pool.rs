@@ -3,18 +3,15 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
-use libcalico::client::Client;
-use libcalico::ipam::{Allocator, IpamError};
-use libcalico::resources::{EncapMode, IpPool, IpPoolSpec};
-use libcalico::store::{StoreError, StoreErrorKind};
+use libcalico::resources::{AnyResource, EncapMode, IpPool, IpPoolSpec, Kind};
+use serde_json::json;
 
 use super::{edit, names, table};
-use crate::commands::Outcome;
+use crate::commands::{Outcome, delete};
 use crate::context::Context;
 
 /// The commands of `calicoctl pool`.
@@ -185,7 +182,10 @@ fn remove(cidrs: &[IpNet], context: &Context) -> Outcome {
         let mut unknown = Vec::new();
         for cidr in cidrs.iter().map(IpNet::trunc) {
             match pools.iter().find(|pool| pool.spec.net() == Some(cidr)) {
-                Some(pool) => delete(&client, &pool.metadata.name, context.deadline()).await?,
+                Some(pool) => {
+                    let pool = AnyResource::new(Kind::IpPool, &pool.metadata.name, json!({}));
+                    delete::delete(context, &client, pool).await?;
+                }
                 None => unknown.push(format!("{cidr} is not a configured pool.")),
             }
         }
@@ -194,19 +194,6 @@ fn remove(cidrs: &[IpNet], context: &Context) -> Outcome {
             false => bail!(unknown.join("\n")),
         }
     })
-}
-
-async fn delete(client: &Client, name: &str, deadline: Instant) -> anyhow::Result<()> {
-    let store = &**client.store();
-    let release = async |net: IpNet| {
-        let released = Allocator::new(store).release_pool_affinities(net, deadline).await;
-        released.map_err(|error| match error {
-            IpamError::Store(error) => error,
-            error => StoreError::new(StoreErrorKind::Unknown, error.to_string()),
-        })
-    };
-    client.delete_pool(name, None, release, deadline).await?;
-    Ok(())
 }
 
 fn show(families: Families, context: &Context) -> Outcome {
