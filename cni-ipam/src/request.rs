@@ -12,11 +12,12 @@ use crate::conf::{self, NetConf};
 use crate::identity::Identity;
 
 /// What a container asks for.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Addresses {
     /// One of each wanted family.
     Any(AutoAssign),
-    /// This one: `IP=` in `CNI_ARGS`.
-    This(AssignIp),
+    /// These, all of them or none: `IP=` in `CNI_ARGS`, or what a pod names.
+    These(Vec<AssignIp>),
 }
 
 impl Addresses {
@@ -24,7 +25,7 @@ impl Addresses {
     pub fn queries(&self) -> Vec<Query> {
         match self {
             Addresses::Any(request) => request.queries(),
-            Addresses::This(request) => request.queries(),
+            Addresses::These(requests) => AssignIp::queries_of(requests),
         }
     }
 
@@ -32,7 +33,7 @@ impl Addresses {
     pub fn reusing(&self, reuse: bool) -> Addresses {
         match self {
             Addresses::Any(request) => Addresses::Any(AutoAssign { reuse, ..request.clone() }),
-            Addresses::This(request) => Addresses::This(request.clone()),
+            Addresses::These(requests) => Addresses::These(requests.clone()),
         }
     }
 }
@@ -44,26 +45,32 @@ pub fn addresses(
     identity: &Identity,
     now: OffsetDateTime,
 ) -> Result<Addresses, cni::Error> {
-    let attributes = identity.attributes(go_timestamp(now));
     if let Some(text) = args.get("IP").filter(|text| !text.is_empty()) {
-        return Ok(Addresses::This(AssignIp {
-            ip: requested(text)?,
-            host: identity.node.clone(),
-            handle: Some(identity.handle()),
-            attributes,
-            intended_use: Some(IntendedUse::Workload),
-            max_per_handle: None,
-            host_reserved: None,
-            // COMPAT: a second ADD for the same address without a DEL fails, as upstream's does.
-            reuse: false,
-        }));
+        return Ok(these(&[requested(text)?], identity, now));
     }
     Ok(Addresses::Any(AutoAssign {
         handle: Some(identity.handle()),
-        attributes,
+        attributes: identity.attributes(go_timestamp(now)),
         reuse: true,
         ..any(conf, &identity.node)?
     }))
+}
+
+/// These addresses.
+pub fn these(addresses: &[IpAddr], identity: &Identity, now: OffsetDateTime) -> Addresses {
+    let attributes = identity.attributes(go_timestamp(now));
+    let this = |ip: &IpAddr| AssignIp {
+        ip: *ip,
+        host: identity.node.clone(),
+        handle: Some(identity.handle()),
+        attributes: attributes.clone(),
+        intended_use: Some(IntendedUse::Workload),
+        max_per_handle: None,
+        host_reserved: None,
+        // COMPAT: a second ADD for the same address without a DEL fails, as upstream's does.
+        reuse: false,
+    };
+    Addresses::These(addresses.iter().map(this).collect())
 }
 
 /// One address of each wanted family, for nobody yet.
