@@ -35,6 +35,7 @@ use crate::endpoint::{self, Found};
 use crate::host_link::Owner;
 use crate::host_local;
 use crate::ladder::Ladder;
+use crate::pod_inputs::Named;
 use crate::policy_wait::{PolicyWait, Programmed};
 use crate::{owed, readiness};
 
@@ -54,21 +55,18 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
     let now = OffsetDateTime::now_utc();
     let shared = &attachment.conf.shared;
     let source = match attachment.has_own_ipam() {
-        true => Source::Own(request::addresses(shared, &request.args, &attachment.identity, now)?),
+        true => own_ipam(&attachment, request, now)?,
         false => Source::Delegate(Delegate::find(request)?.adding(host_local::for_addition(
             &request.config,
             // The Node has them, which only the Kubernetes API could tell.
             None,
         )?)),
     };
-    if let Source::Own(_) = source
-        && shared.wants_ipv6()
-        && !sysctl::ipv6_is_available()
-    {
+    if source.wants_ipv6() && !sysctl::ipv6_is_available() {
         return Err(Error::new(
             code::DATAPLANE,
-            "ipam.assign_ipv6 is \"true\", but this host's kernel has IPv6 switched off \
-             (/proc/sys/net/ipv6 is missing): switch it on, or leave assign_ipv6 out",
+            "an IPv6 address is asked for, but this host's kernel has IPv6 switched off \
+             (/proc/sys/net/ipv6 is missing): switch it on, or leave ipam.assign_ipv6 out",
         ));
     }
     // The runtime gave a path for every ADD: the protocol insists on it.
@@ -104,13 +102,41 @@ pub(crate) async fn attach(
     outcome
 }
 
+/// Where the addresses of our own IPAM's networks come from: from there, unless a pod brings its own.
+fn own_ipam(
+    attachment: &Attachment,
+    request: &Request,
+    now: OffsetDateTime,
+) -> Result<Source, Error> {
+    let Attachment { conf, identity, pod, .. } = attachment;
+    Ok(match &pod.addresses {
+        Named::None => Source::Own(request::addresses(&conf.shared, &request.args, identity, now)?),
+        Named::FromIpam(addresses) => Source::Own(request::these(addresses, identity, now)),
+        Named::WithoutIpam(addresses) => Source::Pod(addresses.clone()),
+    })
+}
+
 /// Where addresses come from.
 #[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Source {
     /// From our own IPAM, in this process.
     Own(Addresses),
+    /// From the pod itself, and no IPAM knows of them.
+    Pod(Vec<IpAddr>),
     /// From another plugin.
     Delegate(Delegate),
+}
+
+impl Source {
+    /// Whether it is known to give an IPv6 address.
+    fn wants_ipv6(&self) -> bool {
+        match self {
+            Source::Own(Addresses::Any(request)) => request.v6 > 0,
+            Source::Own(Addresses::These(requests)) => requests.iter().any(|one| one.ip.is_ipv6()),
+            Source::Pod(addresses) => addresses.iter().any(IpAddr::is_ipv6),
+            Source::Delegate(_) => false,
+        }
+    }
 }
 
 /// What the pair looks like.
@@ -166,7 +192,7 @@ impl Add<'_> {
                 let lock = lock::acquire(&shared.ipam_lock_file, self.end);
                 lock.instrument(debug_span!("lock")).await
             }
-            Source::Delegate(_) => None,
+            Source::Pod(_) | Source::Delegate(_) => None,
         };
         let identity = &self.attachment.identity;
         let mut attempt = 0;
@@ -257,7 +283,7 @@ impl Add<'_> {
         let deadline = self.end.within(run::STORE_LIMIT);
         let wanted = match source {
             Source::Own(wanted) => Some(wanted),
-            Source::Delegate(_) => None,
+            Source::Pod(_) | Source::Delegate(_) => None,
         };
         let read = ipam_add::read(self.datastore, &identity.node, own, wanted, deadline).await?;
         datastore::ensure_ready(&read.cluster, &*self.datastore.store)?;

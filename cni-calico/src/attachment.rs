@@ -14,6 +14,7 @@ use crate::endpoint::EndpointId;
 use crate::host_link::HostLink;
 use crate::host_local;
 use crate::labels::{self, MesosLabels};
+use crate::pod_inputs::PodInputs;
 
 /// The IPAM plugin whose verbs are called in our own process.
 pub const OWN_IPAM: &str = "calico-ipam";
@@ -30,6 +31,8 @@ pub struct Attachment {
     pub host_link: HostLink,
     /// The endpoint's labels beside those that all have.
     pub labels: Vec<(String, String)>,
+    /// What its pod asks for.
+    pub pod: PodInputs,
     /// How packets get from it and to it.
     pub routing: Routing,
 }
@@ -57,7 +60,10 @@ impl Attachment {
         let (identity, labels) = identity(&conf, request, &node);
         let endpoint = EndpointId::of(&identity)?;
         let host_link = HostLink::here(&identity)?;
+        // What the Kubernetes API would say: nothing yet.
+        let pod = PodInputs::default();
         let mut routing = Routing {
+            from_host: !pod.takes_over,
             forwarding: conf.own.container_settings.allow_ip_forwarding,
             ..Routing::default()
         };
@@ -66,7 +72,7 @@ impl Attachment {
         {
             routing.set_destinations(&routes, conf.own.include_default_routes);
         }
-        Ok(Attachment { conf, identity, endpoint, host_link, labels, routing })
+        Ok(Attachment { conf, identity, endpoint, host_link, labels, pod, routing })
     }
 
     /// A container that is attached by hand, with the defaults of every setting.
@@ -78,6 +84,7 @@ impl Attachment {
             endpoint: EndpointId::of(&identity)?,
             host_link: HostLink::here(&identity)?,
             labels: Vec::new(),
+            pod: PodInputs::default(),
             routing: Routing::default(),
             identity,
         })
@@ -93,6 +100,9 @@ impl Attachment {
 
     /// The MAC of the container's end: the one that is asked for, or any.
     pub fn mac(&self) -> Result<Mac, Error> {
+        if let Some(mac) = self.pod.mac {
+            return Ok(mac);
+        }
         let Some((field, text)) = asked::mac(&self.conf.shared)? else { return Ok(Mac::random()) };
         let invalid = |why: String| Error::new(code::INVALID_CONFIG, format!("{field}: {why}"));
         let mac: Mac = text.parse().map_err(|error: MacError| invalid(error.to_string()))?;

@@ -17,10 +17,10 @@ use std::time::Duration;
 use cni::Error;
 use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::identity::{BY_HAND, Identity};
-use cni_ipam::request::Addresses;
+use cni_ipam::request::{self, Addresses};
 use cni_ipam::run::Deadline;
 use cni_ipam::{add as ipam_add, fault, lock, run};
-use libcalico::ipam::{AssignIp, AutoAssign, IntendedUse, PoolRef};
+use libcalico::ipam::{AutoAssign, PoolRef};
 use libcalico::resources::WorkloadEndpoint;
 use libcalico::resources::time::go_timestamp;
 use libcalico::store::{Document, Key, Query};
@@ -93,36 +93,23 @@ impl Ask {
 
     /// The request to IPAM. `reuse`: whether addresses that the container has already will do.
     fn request(&self, identity: &Identity, reuse: bool) -> Addresses {
-        let attributes = identity.attributes(go_timestamp(OffsetDateTime::now_utc()));
-        let host = identity.node.clone();
-        let handle = Some(identity.handle());
+        let now = OffsetDateTime::now_utc();
         let (v6, pool) = match self {
-            Ask::This(ip) => {
-                return Addresses::This(AssignIp {
-                    ip: *ip,
-                    host,
-                    handle,
-                    attributes,
-                    intended_use: Some(IntendedUse::Workload),
-                    max_per_handle: None,
-                    host_reserved: None,
-                    reuse: false,
-                });
-            }
+            Ask::This(ip) => return request::these(&[*ip], identity, now),
             Ask::Ipv4(pool) => (false, pool),
             Ask::Ipv6(pool) => (true, pool),
         };
         let pools = Vec::from_iter(pool.clone());
         let (v4_pools, v6_pools) = if v6 { (Vec::new(), pools) } else { (pools, Vec::new()) };
         Addresses::Any(AutoAssign {
-            handle,
-            attributes,
+            handle: Some(identity.handle()),
+            attributes: identity.attributes(go_timestamp(now)),
             v4: (!v6).into(),
             v6: v6.into(),
             v4_pools,
             v6_pools,
             reuse,
-            ..AutoAssign::new(host)
+            ..AutoAssign::new(identity.node.clone())
         })
     }
 }

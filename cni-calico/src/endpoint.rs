@@ -16,6 +16,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::pod_inputs::PodInputs;
+
 /// Where the attachment's endpoint is in the store.
 #[derive(Debug, Clone)]
 pub struct EndpointId {
@@ -241,6 +243,8 @@ impl EndpointId {
 pub struct Contents<'a> {
     /// Beside the two labels that every endpoint has.
     pub labels: &'a [(String, String)],
+    /// What its pod says.
+    pub pod: &'a PodInputs,
     /// In the order of IPAM.
     pub addresses: &'a [IpAddr],
     /// The host's end.
@@ -284,12 +288,14 @@ impl EndpointId {
         );
         endpoint.metadata.namespace = self.namespace.clone();
         endpoint.metadata.labels = contents.labels.iter().cloned().collect();
+        contents.pod.fill(&mut endpoint, contents.addresses);
         let Some(previous) = previous else {
             return create(endpoint, contents.now);
         };
         let former = &previous.endpoint;
         endpoint.metadata = libcalico::resources::ObjectMeta {
             labels: endpoint.metadata.labels,
+            generate_name: endpoint.metadata.generate_name,
             ..former.metadata.clone()
         };
         // The interface of the name stays the one that the endpoint was made for.

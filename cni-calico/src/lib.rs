@@ -17,6 +17,7 @@ mod labels;
 mod ladder;
 pub mod owed;
 pub mod plugin;
+mod pod_inputs;
 mod policy_wait;
 mod readiness;
 mod release;

@@ -44,7 +44,7 @@ fn with_prefix(wanted: &Addresses, assigned: &Assigned) -> IpNet {
     match wanted {
         Addresses::Any(_) => IpNet::new(assigned.address, assigned.block_prefix_len)
             .unwrap_or_else(|_| assigned.address.into()),
-        Addresses::This(_) => assigned.address.into(),
+        Addresses::These(_) => assigned.address.into(),
     }
 }
 
@@ -111,9 +111,8 @@ pub async fn assign(
                 allocator.auto_assign(request, prefetched, companion, deadline).await?;
             Ok(assignment.addresses().cloned().collect())
         }
-        Addresses::This(request) => allocator
-            .assign_ip(request, prefetched, companion, deadline)
-            .await
-            .map(|assigned| vec![assigned]),
+        Addresses::These(requests) => {
+            allocator.assign_ips(requests, prefetched, companion, deadline).await
+        }
     }
 }

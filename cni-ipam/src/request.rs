@@ -1,5 +1,7 @@
 //! From the configuration to a request for addresses (`reference/ipam.md` section 14.3).
 
+use std::net::IpAddr;
+
 use cni::code;
 use libcalico::ipam::{AssignIp, AutoAssign, IntendedUse, PoolRef};
 use libcalico::resources::time::go_timestamp;
@@ -11,11 +13,12 @@ use crate::conf::{self, NetConf};
 use crate::identity::Identity;
 
 /// What a container asks for.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Addresses {
     /// One of each wanted family.
     Any(AutoAssign),
-    /// This one: `IP=` in `CNI_ARGS`.
-    This(AssignIp),
+    /// These, all of them or none: `IP=` in `CNI_ARGS`, or what a pod names.
+    These(Vec<AssignIp>),
 }
 
 impl Addresses {
@@ -23,7 +26,7 @@ impl Addresses {
     pub fn queries(&self) -> Vec<Query> {
         match self {
             Addresses::Any(request) => request.queries(),
-            Addresses::This(request) => request.queries(),
+            Addresses::These(requests) => AssignIp::queries_of(requests),
         }
     }
 
@@ -31,7 +34,7 @@ impl Addresses {
     pub fn reusing(&self, reuse: bool) -> Addresses {
         match self {
             Addresses::Any(request) => Addresses::Any(AutoAssign { reuse, ..request.clone() }),
-            Addresses::This(request) => Addresses::This(request.clone()),
+            Addresses::These(requests) => Addresses::These(requests.clone()),
         }
     }
 }
@@ -43,26 +46,32 @@ pub fn addresses(
     identity: &Identity,
     now: OffsetDateTime,
 ) -> Result<Addresses, cni::Error> {
-    let attributes = identity.attributes(go_timestamp(now));
     if let Some(ip) = asked::address(conf, args)? {
-        return Ok(Addresses::This(AssignIp {
-            ip,
-            host: identity.node.clone(),
-            handle: Some(identity.handle()),
-            attributes,
-            intended_use: Some(IntendedUse::Workload),
-            max_per_handle: None,
-            host_reserved: None,
-            // COMPAT: a second ADD for the same address without a DEL fails, as upstream's does.
-            reuse: false,
-        }));
+        return Ok(these(&[ip], identity, now));
     }
     Ok(Addresses::Any(AutoAssign {
         handle: Some(identity.handle()),
-        attributes,
+        attributes: identity.attributes(go_timestamp(now)),
         reuse: true,
         ..any(conf, &identity.node)?
     }))
+}
+
+/// These addresses.
+pub fn these(addresses: &[IpAddr], identity: &Identity, now: OffsetDateTime) -> Addresses {
+    let attributes = identity.attributes(go_timestamp(now));
+    let this = |ip: &IpAddr| AssignIp {
+        ip: *ip,
+        host: identity.node.clone(),
+        handle: Some(identity.handle()),
+        attributes: attributes.clone(),
+        intended_use: Some(IntendedUse::Workload),
+        max_per_handle: None,
+        host_reserved: None,
+        // COMPAT: a second ADD for the same address without a DEL fails, as upstream's does.
+        reuse: false,
+    };
+    Addresses::These(addresses.iter().map(this).collect())
 }
 
 /// One address of each wanted family, for nobody yet.

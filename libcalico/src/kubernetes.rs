@@ -25,9 +25,9 @@ pub mod qos;
 pub mod quantity;
 pub mod removal;
 
-pub use annotation::AnnotationError;
+pub use annotation::{AnnotationError, AnnotationFault};
 pub use failure::{Failure, FailureKind};
 pub use object::{Namespace, Node, Pod};
 pub use pod_cidrs::{PodCidrs, PodCidrsError};
 pub use pod_endpoint::{PodError, PodRecord};
-pub use pod_request::{AddressRequest, PodRequest};
+pub use pod_request::{AddressRequest, Allowed, Families, PodRequest};

@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use cni::{Error, code};
 use cni_ipam::request::Addresses;
 use cni_ipam::{add as ipam_add, check as ipam_check, fault, run};
-use libcalico::ipam::{self, IpamError};
+use libcalico::ipam::{self, Allocator, IpamError};
+use libcalico::names;
 use libcalico::store::{Change, Committed, Document, Key, Snapshot};
 use netutils::Mac;
 
 use super::{ATTEMPTS, Add, Known, Source, invalid_object, overtaken};
 use crate::endpoint::{self, Contents, Found};
 use crate::ladder::{Releases, StoreRung};
+use crate::release;
 
 /// What the endpoint will say of the pair.
 #[derive(Clone, Copy)]
@@ -63,6 +65,11 @@ impl Add<'_> {
                 self.ladder.begin_store(rung);
                 self.take(wanted, prefetched, known, ends).await
             }
+            Source::Pod(addresses) => {
+                self.ladder.begin_store(rung);
+                self.write(source, known, ends, addresses).await?;
+                Ok(Assigned { addresses: addresses.clone(), dns: cni::Dns::default() })
+            }
             Source::Delegate(delegate) => {
                 self.ladder.begin_store(rung);
                 self.ladder.begin_delegate(delegate);
@@ -94,6 +101,7 @@ impl Add<'_> {
         }
         match source {
             Source::Own(Addresses::Any(_)) if siblings.is_empty() => Ok(None),
+            Source::Pod(_) => Ok(None),
             Source::Own(_) => {
                 let held = addresses.clone();
                 match ipam_check::holds(&*self.datastore.store, identity, held, self.end).await {
@@ -114,6 +122,7 @@ impl Add<'_> {
         known: &Known,
         ends: Ends<'_>,
     ) -> Result<Assigned, Failure> {
+        self.release_named(known).await?;
         let companion = |assigned: &[ipam::Assigned]| {
             let addresses: Vec<IpAddr> = assigned.iter().map(|one| one.address).collect();
             self.changes(known, ends, &addresses).unwrap_or_default()
@@ -138,6 +147,28 @@ impl Add<'_> {
         })
     }
 
+    /// Takes the addresses that the pod names back from its former sandbox, whose DEL may come later
+    /// or never. By that sandbox' own handle: upstream takes them from whoever has them.
+    async fn release_named(&self, known: &Known) -> Result<(), Error> {
+        let named = self.attachment.pod.named_from_ipam();
+        let Some(former) = known.found.mine.as_ref().filter(|_| !named.is_empty()) else {
+            return Ok(());
+        };
+        let identity = &self.attachment.identity;
+        let id = &former.endpoint.spec.container_id;
+        let mut addresses = endpoint::addresses(&former.endpoint);
+        addresses.retain(|address| named.contains(address));
+        if id.is_empty() || *id == identity.container_id || addresses.is_empty() {
+            return Ok(());
+        }
+        let handle = names::handle_id(&identity.network, id);
+        let deadline = self.end.within(run::STORE_LIMIT);
+        let allocator = Allocator::new(&*self.datastore.store);
+        release::release_addresses(&allocator, &handle, &addresses, deadline)
+            .await
+            .map_err(|error| fault::ipam(&error))
+    }
+
     /// The changes that write the endpoint and, where it is missing, the profile.
     fn changes(
         &self,
@@ -147,6 +178,7 @@ impl Add<'_> {
     ) -> Result<Vec<Change>, Error> {
         let contents = Contents {
             labels: &self.attachment.labels,
+            pod: &self.attachment.pod,
             addresses,
             host_link: ends.host_link,
             mac: ends.mac,

@@ -36,10 +36,21 @@ pub const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
 /// The uid under which a kubelet runs a pod out of a file; the object in the API has another one.
 pub const MIRROR_UID: &str = "kubernetes.io/config.mirror";
 
-/// An annotation whose value can't be used.
+/// What is wrong with an annotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnnotationFault {
+    /// Its value is of no use.
+    Malformed,
+    /// Its value is fine, but the network doesn't allow it, or can't do it.
+    NotAllowed,
+}
+
+/// An annotation that can't be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("annotation {name} of {owner} is {value:?}: {reason}")]
 pub struct AnnotationError {
+    /// What is wrong.
+    pub fault: AnnotationFault,
     /// The annotation.
     pub name: &'static str,
     /// The object that has it, like `pod shop/cart-0`.
@@ -108,13 +119,23 @@ impl<'a> Annotations<'a> {
         parsed.collect::<Result<_, _>>().map(Some)
     }
 
-    /// An error about one of them.
+    /// An error about a value.
     pub fn wrong(&self, name: &'static str, reason: impl Into<String>) -> AnnotationError {
+        self.error(AnnotationFault::Malformed, name, reason.into())
+    }
+
+    /// An error about a value that is right, but not here.
+    pub fn refused(&self, name: &'static str, reason: impl Into<String>) -> AnnotationError {
+        self.error(AnnotationFault::NotAllowed, name, reason.into())
+    }
+
+    fn error(&self, fault: AnnotationFault, name: &'static str, reason: String) -> AnnotationError {
         AnnotationError {
+            fault,
             name,
             owner: format!("{} {}", self.kind, self.object),
             value: excerpt(self.get(name).unwrap_or_default()),
-            reason: reason.into(),
+            reason,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::resources::metadata::StringMap;
 use crate::resources::workload_endpoint::{
     EndpointPort, IpNat, LABEL_NAMESPACE, LABEL_ORCHESTRATOR, LABEL_SERVICE_ACCOUNT, Protocol,
 };
-use crate::resources::{ObjectMeta, WorkloadEndpoint, WorkloadEndpointSpec};
+use crate::resources::{Extra, ObjectMeta, WorkloadEndpoint, WorkloadEndpointSpec};
 
 /// The orchestrator of every pod.
 pub const ORCHESTRATOR: &str = "k8s";
@@ -88,7 +88,7 @@ impl Pod {
             ),
             ports: self.ports(),
             allow_spoofed_source_prefixes: texts(&allowed.unwrap_or_default()),
-            qos_controls: qos::controls(annotations, &mut warnings),
+            qos_controls: self.qos_controls(&mut warnings),
             ..WorkloadEndpointSpec::default()
         };
         // Without addresses nobody looks at what they would be paired with.
@@ -129,6 +129,13 @@ impl Pod {
         profiles
     }
 
+    /// Whether a sandbox that runs under this uid is this pod's: a later pod may have its name. One
+    /// out of a file on the node has another uid in the API, and notes the node's.
+    pub fn is_run_as(&self, uid: &str) -> bool {
+        let mirrored = self.metadata.annotations.get(annotation::MIRROR_UID);
+        self.metadata.uid == uid || mirrored.is_some_and(|mirrored| mirrored == uid)
+    }
+
     /// Its labels, and those that Calico adds.
     pub fn labels(&self) -> StringMap {
         let mut labels = self.metadata.labels.clone();
@@ -164,6 +171,12 @@ impl Pod {
                 })
             })
             .collect()
+    }
+
+    /// Its limits of bandwidth, packets and connections; what is wrong goes to `warnings`, a line
+    /// each.
+    pub fn qos_controls(&self, warnings: &mut Vec<String>) -> Option<Extra> {
+        qos::controls(self.annotations(&self.full_name()), warnings)
     }
 
     /// Whether it has given its addresses back, or never needs them again.

@@ -65,6 +65,8 @@ pub struct Allowed {
     pub ip_addrs_no_ipam: bool,
     /// `feature_control.floating_ips`.
     pub floating_ips: bool,
+    /// The families that a pod gets which asks for none, if that is known.
+    pub families: Option<Families>,
 }
 
 impl PodRequest {
@@ -82,7 +84,7 @@ impl PodRequest {
         if !floating_ips.is_empty() && !allowed.floating_ips {
             let reason = "floating addresses are switched off: set feature_control.floating_ips to \
                           true in the network's configuration, or leave the annotation out";
-            return Err(of_pod.wrong(annotation::FLOATING_IPS, reason));
+            return Err(of_pod.refused(annotation::FLOATING_IPS, reason));
         }
         let request = PodRequest {
             addresses: addresses(of_pod, of_namespace, allowed)?,
@@ -92,14 +94,18 @@ impl PodRequest {
                 .unwrap_or_default(),
             mac: of_pod.get(annotation::HW_ADDR).map(str::to_owned),
         };
-        request.check_floating(of_pod)?;
+        request.check_floating(of_pod, allowed.families)?;
         Ok(request)
     }
 
     /// Where the families are known already, a floating address must be of one of them: upstream
     /// pairs it with anything, and fails when the pod's interface is there.
-    fn check_floating(&self, annotations: Annotations<'_>) -> Result<(), AnnotationError> {
-        let Some(families) = self.addresses.families() else { return Ok(()) };
+    fn check_floating(
+        &self,
+        annotations: Annotations<'_>,
+        configured: Option<Families>,
+    ) -> Result<(), AnnotationError> {
+        let Some(families) = self.addresses.families().or(configured) else { return Ok(()) };
         let fits = |ip: &&IpAddr| match ip.is_ipv4() {
             true => families.v4,
             false => families.v6,
@@ -107,7 +113,7 @@ impl PodRequest {
         match self.floating_ips.iter().find(|ip| !fits(ip)) {
             Some(stray) => {
                 let reason = format!("the pod gets no address of {stray}'s family to pair it with");
-                Err(annotations.wrong(annotation::FLOATING_IPS, reason))
+                Err(annotations.refused(annotation::FLOATING_IPS, reason))
             }
             None => Ok(()),
         }
@@ -136,7 +142,7 @@ fn addresses(
     let without_ipam = requested(pod, annotation::IP_ADDRS_NO_IPAM)?;
     let needs_calico_ipam = |name| match allowed.calico_ipam {
         true => Ok(()),
-        false => Err(pod.wrong(name, "it works with ipam.type \"calico-ipam\" only")),
+        false => Err(pod.refused(name, "it works with ipam.type \"calico-ipam\" only")),
     };
     match (these, without_ipam) {
         (Some(_), Some(_)) => {
@@ -144,7 +150,7 @@ fn addresses(
                 "{} is there too, and only one of them can be: leave one out",
                 annotation::IP_ADDRS_NO_IPAM
             );
-            Err(pod.wrong(annotation::IP_ADDRS, reason))
+            Err(pod.refused(annotation::IP_ADDRS, reason))
         }
         (Some(these), None) => {
             needs_calico_ipam(annotation::IP_ADDRS)?;
@@ -156,7 +162,7 @@ fn addresses(
                 let reason = "addresses without IPAM are switched off: set \
                               feature_control.ip_addrs_no_ipam to true in the network's \
                               configuration, or leave the annotation out";
-                return Err(pod.wrong(annotation::IP_ADDRS_NO_IPAM, reason));
+                return Err(pod.refused(annotation::IP_ADDRS_NO_IPAM, reason));
             }
             Ok(AddressRequest::WithoutIpam(without))
         }

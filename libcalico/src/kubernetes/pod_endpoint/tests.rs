@@ -372,3 +372,13 @@ fn fix_42_a_removal_reads_what_is_there() {
     }
     assert!(!PodRecord::default().has_endpoint_on(""));
 }
+
+#[test]
+fn fix_15_a_sandbox_of_a_former_pod_is_told_by_its_uid() {
+    let pod = pod(|pod| annotate(pod, "kubernetes.io/config.mirror", "f00d"));
+    assert!(pod.is_run_as("5b1d0a52-6c0e-4a70-9d7e-0f7a4f1f2c11"));
+    // Of a file on the node.
+    assert!(pod.is_run_as("f00d"));
+    assert!(!pod.is_run_as("5b1d0a52-6c0e-4a70-9d7e-0f7a4f1f2c12"));
+    assert!(!pod.is_run_as(""));
+}

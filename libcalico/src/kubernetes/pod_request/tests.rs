@@ -4,9 +4,11 @@
 use serde_json::json;
 
 use super::*;
+use crate::kubernetes::AnnotationFault;
 
-const ALL: Allowed = Allowed { calico_ipam: true, ip_addrs_no_ipam: true, floating_ips: true };
-const PLAIN: Allowed = Allowed { calico_ipam: true, ip_addrs_no_ipam: false, floating_ips: false };
+const PLAIN: Allowed =
+    Allowed { calico_ipam: true, ip_addrs_no_ipam: false, floating_ips: false, families: None };
+const ALL: Allowed = Allowed { ip_addrs_no_ipam: true, floating_ips: true, ..PLAIN };
 
 /// What a pod with these annotations asks, in a namespace with those.
 fn read(
@@ -178,6 +180,10 @@ fn fix_10_a_floating_address_needs_one_of_its_family() {
         refused(&pod, ALL, &["floatingIPs", "2001:db8::20", "family"]);
     }
     assert!(read(&[v6, ("ipFamilies", r#"["IPv6"]"#)], &[], ALL).is_ok());
+    // The network's own families count where the pod asks for none.
+    let only_v4 = Allowed { families: Some(Families { v4: true, v6: false }), ..ALL };
+    refused(&[v6], only_v4, &["floatingIPs", "2001:db8::20", "family"]);
+    assert!(read(&[v6, ("ipFamilies", r#"["IPv6"]"#)], &[], only_v4).is_ok());
 }
 
 #[test]
@@ -203,4 +209,17 @@ fn another_ipam_plugin_has_no_pools_or_families_of_ours() {
 fn k38_the_mac_is_handed_on_as_it_is_written() {
     let asked = read(&[("hwAddr", "ca:fe:ca:fe:ca:fe")], &[], PLAIN).unwrap();
     assert_eq!(asked.mac.as_deref(), Some("ca:fe:ca:fe:ca:fe"));
+}
+
+#[test]
+fn what_is_malformed_is_told_from_what_is_not_allowed() {
+    let fault = |pod: serde_json::Value, allowed| {
+        let pod = json!({"metadata": {"name": "cart-0", "namespace": "shop", "annotations": pod}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        PodRequest::read(&pod, &Namespace::default(), allowed).unwrap_err().fault
+    };
+    let floating = json!({"cni.projectcalico.org/floatingIPs": "[\"198.51.100.20\"]"});
+    assert_eq!(fault(floating, PLAIN), AnnotationFault::NotAllowed);
+    let malformed = json!({"cni.projectcalico.org/floatingIPs": "198.51.100.20"});
+    assert_eq!(fault(malformed, PLAIN), AnnotationFault::Malformed);
 }
