@@ -1,12 +1,17 @@
 //! Whether something is left behind.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
 use crate::host::Host;
 use crate::kernel::Kernel;
 use crate::store::{Dump, Stores};
+
+/// How long the kernel may take to clear up behind links that are gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What there was before a test did its work.
 #[derive(Debug)]
@@ -35,11 +40,17 @@ impl Before {
     /// may stay: they belong to the node and to the network.
     pub fn left(&self) -> Result<Vec<String>> {
         let mut left = self.kernel.differences(&Kernel::of_host(&self.host)?);
-        for process in processes(&self.host)? {
-            if !self.processes.contains(&process) {
-                left.push(format!("process {process}"));
-            }
+        let new = || -> Result<Vec<String>> {
+            let mut new = processes(&self.host)?;
+            new.retain(|process| !self.processes.contains(process));
+            Ok(new)
+        };
+        // A link that is gone has a process of ours behind it for as long as the kernel clears up.
+        let end = Instant::now() + PATIENCE;
+        while new()?.iter().any(|line| line.ends_with("/calico")) && Instant::now() < end {
+            thread::yield_now();
         }
+        left.extend(new()?.into_iter().map(|process| format!("process {process}")));
         let dump = self.store.dump()?;
         let before = self.dump.endpoints();
         for endpoint in dump.endpoints() {
