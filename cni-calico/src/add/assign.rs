@@ -85,7 +85,8 @@ impl Add<'_> {
 
     /// The addresses that the container has by its endpoint, where asking again would give it
     /// others or none: IPAM hands a handle's addresses out again only if they are all of one
-    /// interface, a requested address only once, and another plugin knows nothing of repetition.
+    /// interface, a requested address only once, and many another plugin refuses a repetition. Only
+    /// those that IPAM still has: the endpoint may be what a killed DEL left.
     async fn kept(&self, source: &Source, known: &Known) -> Result<Option<Vec<IpAddr>>, Error> {
         let Found { mine: Some(mine), siblings } = &known.found else { return Ok(None) };
         let identity = &self.attachment.identity;
@@ -103,7 +104,15 @@ impl Add<'_> {
                     Err(error) => Err(error),
                 }
             }
-            Source::Delegate(_) => Ok(Some(addresses)),
+            Source::Delegate(delegate) => {
+                if delegate.has(&addresses, self.end).await {
+                    return Ok(Some(addresses));
+                }
+                // A DEL that was killed half way gave them back, perhaps. What is left of them would
+                // be in the way of an ADD.
+                delegate.del(self.end).await?;
+                Ok(None)
+            }
         }
     }
 
