@@ -10,6 +10,7 @@ mod repeated;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::pin::pin;
 
 use cni::{AddResult, Error, Interface, IpConfig, Request, Route, code};
 use cni_ipam::add as ipam_add;
@@ -75,11 +76,24 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
         now,
         end,
     };
+    let mut attaching = pin!(work.attach(&source, Shape { mtu, device }));
     let outcome = tokio::select! {
         // Signals are watched before anything is begun.
         biased;
-        why = run::interrupted(end) => Err(why.error("what it began is undone")),
-        outcome = work.attach(&source, Shape { mtu, device }) => outcome,
+        why = run::interrupted(end) => {
+            // What is on its way to the store can't be called back, and not be undone before it is
+            // there.
+            let arrived = async {
+                tokio::select! {
+                    biased;
+                    _ = &mut attaching => {}
+                    () = ladder.no_commit() => {}
+                }
+            };
+            let _ = tokio::time::timeout(run::DEL_STORE_LIMIT, arrived).await;
+            Err(why.error("what it began is undone"))
+        }
+        outcome = &mut attaching => outcome,
     };
     match outcome {
         Ok(attached) => {

@@ -6,6 +6,7 @@ use cni::{AddResult, Command, Error, Plugin, Request, code};
 use cni_ipam::conf::NetConf;
 use cni_ipam::plugin::{VERSION, logged};
 use cni_ipam::run::Deadline;
+use cni_ipam::status::unavailable;
 use cni_ipam::{log, run};
 
 use crate::conf::Conf;
@@ -41,7 +42,8 @@ impl Plugin for Calico {
 
     fn status(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged("STATUS", request, run::block_on(end, status::status(conf, request, end)))
+        let outcome = run::block_on(end, status::status(conf, request, end));
+        logged("STATUS", request, outcome.map_err(unavailable))
     }
 }
 

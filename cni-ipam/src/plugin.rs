@@ -22,7 +22,7 @@ impl Plugin for Ipam {
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
         let (conf, end) = start(request)?;
-        logged("ADD", request, run::block_on(end, add::add(&conf, request, end)))
+        logged("ADD", request, run::block_on_unbounded(add::add(&conf, request, end)))
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
@@ -42,7 +42,8 @@ impl Plugin for Ipam {
 
     fn status(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged("STATUS", request, run::block_on(end, status::status(&conf)))
+        let outcome = run::block_on(end, status::status(&conf));
+        logged("STATUS", request, outcome.map_err(status::unavailable))
     }
 }
 

@@ -6,7 +6,7 @@ use cni::{Error, Route, code};
 use cni_ipam::request::Addresses;
 use cni_ipam::{add as ipam_add, check as ipam_check, fault, run};
 use libcalico::ipam::{self, IpamError};
-use libcalico::store::{Change, Committed, Document, Key, Snapshot};
+use libcalico::store::{Change, Committed, Snapshot};
 use netutils::Mac;
 
 use super::{ATTEMPTS, Add, Known, Source, invalid_object, overtaken};
@@ -57,10 +57,9 @@ impl Add<'_> {
         }
         match source {
             Source::Own(wanted) => {
-                rung.releases = match holds(&prefetched, &self.attachment.identity.handle()) {
-                    true => Releases::Added,
-                    false => Releases::Handle,
-                };
+                let handle = self.attachment.identity.handle();
+                let had = prefetched.as_ref().is_some_and(|all| ipam_add::has_handle(all, &handle));
+                rung.releases = if had { Releases::Added } else { Releases::Handle };
                 self.ladder.begin_store(rung);
                 self.take(wanted, prefetched, known, ends).await
             }
@@ -130,6 +129,7 @@ impl Add<'_> {
         };
         // A container's second interface in the same network gets addresses of its own.
         let wanted = wanted.reusing(known.found.siblings.is_empty());
+        let _on_its_way = self.ladder.committing();
         let assigned = ipam_add::assign(
             &*self.datastore.store,
             &wanted,
@@ -192,6 +192,7 @@ impl Add<'_> {
     ) -> Result<(), Error> {
         let deadline = self.end.within(run::STORE_LIMIT);
         let mut changes = self.changes(known, ends, addresses)?;
+        let _on_its_way = self.ladder.committing();
         for _ in 0..ATTEMPTS {
             match self.datastore.store.commit(&changes, deadline).await {
                 Ok(Committed::Done(_)) => return Ok(()),
@@ -204,12 +205,6 @@ impl Add<'_> {
         }
         Err(overtaken())
     }
-}
-
-/// Whether a handle is among what was read for IPAM.
-fn holds(prefetched: &Option<Snapshot>, handle: &str) -> bool {
-    let is_handle = |document: &Document| matches!(&document.key, Key::Handle(id) if id == handle);
-    prefetched.as_ref().is_some_and(|snapshot| snapshot.results.iter().flatten().any(is_handle))
 }
 
 impl From<Error> for Failure {
