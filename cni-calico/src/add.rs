@@ -10,6 +10,7 @@ mod repeated;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use cni::{AddResult, Error, Interface, IpConfig, Request, Route, code};
@@ -90,11 +91,24 @@ pub(crate) async fn attach(
 ) -> Result<Attached, Error> {
     let ladder = Ladder::new(attachment, datastore, sockets);
     let work = Add { attachment, datastore, sockets, ladder: &ladder, now, end };
+    let mut attaching = pin!(work.attach(source, shape));
     let outcome = tokio::select! {
         // Signals are watched before anything is begun.
         biased;
-        why = run::interrupted(end) => Err(why.error("what it began is undone")),
-        outcome = work.attach(source, shape) => outcome,
+        why = run::interrupted(end) => {
+            // What is on its way to the store can't be called back, and not be undone before it is
+            // there.
+            let arrived = async {
+                tokio::select! {
+                    biased;
+                    _ = &mut attaching => {}
+                    () = ladder.no_commit() => {}
+                }
+            };
+            let _ = tokio::time::timeout(run::DEL_STORE_LIMIT, arrived).await;
+            Err(why.error("what it began is undone"))
+        }
+        outcome = &mut attaching => outcome,
     };
     if outcome.is_err() {
         ladder.descend().instrument(debug_span!("undo")).await;

@@ -1,11 +1,14 @@
 //! Another IPAM plugin than our own: a program of `CNI_PATH` (`reference/cni-plugin.md` section
 //! 3.6).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use cni::delegate::Stop;
-use cni::{AddResult, Error, Request, code};
+use cni::{AddResult, Command, Error, IpConfig, Request, code};
 use cni_ipam::run::{self, Deadline};
+use ipnet::IpNet;
+use serde_json::Value;
 use tracing::{Instrument, debug_span};
 
 use crate::host_local;
@@ -80,6 +83,37 @@ impl Delegate {
     pub async fn check(&self, end: Deadline) -> Result<(), Error> {
         self.call(move |program, request| program.check(request, &request.config.bytes, end.end()))
             .await
+    }
+
+    /// Whether it still has these addresses for the container: by its CHECK, where there is one.
+    /// Where not, or when anything is wrong, they count as lost.
+    pub async fn has(&self, addresses: &[IpAddr], end: Deadline) -> bool {
+        let Ok(stdin) = self.with_result(addresses) else { return false };
+        let checked = self.call(move |program, request| program.check(request, &stdin, end.end()));
+        match checked.await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::info!("{} does not have the container's addresses: {error}", self.name);
+                false
+            }
+        }
+    }
+
+    /// The configuration with these addresses as the result of an ADD.
+    fn with_result(&self, addresses: &[IpAddr]) -> Result<Vec<u8>, Error> {
+        let config = &self.request.config;
+        let unreadable = |error: serde_json::Error| Error::new(code::INTERNAL, error.to_string());
+        if config.version < Command::Check.since() {
+            return Err(Error::new(code::INCOMPATIBLE_VERSION, "there is no CHECK"));
+        }
+        let ips = addresses.iter().map(|address| IpConfig::new(IpNet::from(*address))).collect();
+        let result = AddResult { ips, ..AddResult::default() }.to_json(config.result_version())?;
+        let mut value: Value = serde_json::from_slice(&config.bytes).map_err(unreadable)?;
+        if let Some(members) = value.as_object_mut() {
+            let result = serde_json::from_str(&result).map_err(unreadable)?;
+            members.insert("prevResult".to_owned(), result);
+        }
+        serde_json::to_vec(&value).map_err(unreadable)
     }
 
     /// Its GC.

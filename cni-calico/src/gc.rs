@@ -15,11 +15,12 @@ use netutils::Netlink;
 
 use crate::attachment::OWN_IPAM;
 use crate::conf::Conf;
+use crate::dataplane::{self, HOST_MAC};
 use crate::delegate::Delegate;
 use crate::endpoint::{EndpointId, Stored};
 use crate::host_link::{self, HostLink, Marked, Owner};
+use crate::owed;
 use crate::release::Release;
-use crate::{dataplane, owed};
 
 /// Removes what is in no valid attachment.
 pub async fn gc(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
@@ -73,7 +74,8 @@ impl Valid {
     }
 }
 
-/// Removes the links that are marked as this network's and not valid.
+/// Removes the links that are marked as this network's and not valid, and those whose maker was
+/// killed before it marked them.
 async fn links(
     host: &Netlink,
     network: &str,
@@ -81,10 +83,14 @@ async fn links(
     problems: &mut Vec<String>,
 ) -> Result<(), Error> {
     for link in host.links().await.map_err(|error| dataplane::fault(&error))? {
-        let Some(Marked { network: of, container_id, ifname }) = host_link::marked(&link) else {
-            continue;
+        let is_stale = match host_link::marked(&link) {
+            Some(Marked { network: of, container_id, ifname }) => {
+                of == network && !valid.has(container_id, Some(ifname))
+            }
+            // Of whatever network it was to be, nobody can use it.
+            None => link.mac == Some(HOST_MAC) && link.is_stillborn(),
         };
-        if of != network || valid.has(container_id, Some(ifname)) {
+        if !is_stale {
             continue;
         }
         match dataplane::remove(host, link.index).await {

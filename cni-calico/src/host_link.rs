@@ -1,18 +1,27 @@
 //! The host's end of the pair: its name (`reference/cni-plugin.md` section 2.3), and the alias by
 //! which DEL, CHECK and GC know whose it is.
+//!
+//! The alias reads `calico-rs:<network>/<container>/<interface>@<instant>`. The instant, in
+//! nanoseconds since the host started, is that at which the ADD began: of two sandboxes of a pod, the
+//! one that was added later has the link, in whatever order their ADDs come to it.
+
+use std::time::Duration;
 
 use cni::code;
 use cni_ipam::identity::{BY_HAND, Identity, Workload};
 use libcalico::names;
 use netutils::{Link, Netlink};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::dataplane;
 
 const MARK: &str = "calico-rs:";
 /// The longest name of an interface, in bytes.
 const NAME_MAX: usize = 15;
-/// The longest alias, in bytes.
+/// The longest alias, in bytes, and what of it the instant may take.
 const ALIAS_MAX: usize = 255;
+const INSTANT_MAX: usize = 21;
 
 /// The names that an attachment's host end can have, and its alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +33,10 @@ pub struct HostLink {
     pub alternate: Option<String>,
     /// What the link bears as its alias.
     pub alias: String,
+    /// Whose it is, as the alias says it.
+    attachment: String,
+    /// When we began, in nanoseconds since the host started.
+    began: u64,
     container_id: String,
     ifname: String,
     by_hand: bool,
@@ -55,10 +68,11 @@ impl HostLink {
     /// The names for an attachment on this host, where `FELIX_INTERFACEPREFIX` is the same as
     /// Felix's.
     pub fn here(identity: &Identity) -> Result<HostLink, cni::Error> {
-        HostLink::of(identity, &std::env::var("FELIX_INTERFACEPREFIX").unwrap_or_default())
+        let prefixes = std::env::var("FELIX_INTERFACEPREFIX").unwrap_or_default();
+        HostLink::of(identity, &prefixes, since_boot())
     }
 
-    fn of(identity: &Identity, prefixes: &str) -> Result<HostLink, cni::Error> {
+    fn of(identity: &Identity, prefixes: &str, began: u64) -> Result<HostLink, cni::Error> {
         let id = &identity.container_id;
         let (name, alternate) = match &identity.workload {
             Workload::Pod { namespace, name } => {
@@ -83,8 +97,10 @@ impl HostLink {
             ));
         }
         let (container_id, ifname) = (id.clone(), identity.ifname.clone());
+        let attachment = attachment(identity);
+        let alias = format!("{MARK}{attachment}@{began}");
         let by_hand = identity.workload == Workload::ByHand;
-        Ok(HostLink { name, alternate, alias: alias(identity), container_id, ifname, by_hand })
+        Ok(HostLink { name, alternate, alias, attachment, began, container_id, ifname, by_hand })
     }
 
     /// Whose link this is. An interface of a container is the same in whatever network it was made,
@@ -95,13 +111,27 @@ impl HostLink {
                 && (marked.network == BY_HAND) == self.by_hand
                 && (self.is_pod() || marked.ifname == self.ifname)
         };
-        match link.alias.as_deref() {
-            Some(alias) if alias == self.alias => Owner::Ours,
-            Some(alias) if alias.starts_with(MARK) => match marked(link).is_some_and(is_ours) {
-                true => Owner::Ours,
-                false => Owner::Another,
-            },
-            _ => Owner::Unknown,
+        match mark(link) {
+            Some((attachment, _)) if attachment == self.attachment => Owner::Ours,
+            Some(_) if marked(link).is_some_and(is_ours) => Owner::Ours,
+            Some(_) => Owner::Another,
+            None => Owner::Unknown,
+        }
+    }
+
+    /// Fails if a link was made by an ADD that began later than we did: what we know is out of date,
+    /// and what we would make nobody waits for any more.
+    fn check_newest(&self, link: &Link) -> Result<(), cni::Error> {
+        match mark(link) {
+            Some((attachment, Some(began))) if began > self.began => Err(cni::Error::new(
+                code::TRY_AGAIN_LATER,
+                format!(
+                    "{} was made for {attachment} by an ADD that began later than this one: \
+                     container {} has been replaced",
+                    link.name, self.container_id
+                ),
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -121,6 +151,7 @@ impl HostLink {
             let link = host.link(name).await.map_err(|error| dataplane::fault(&error))?;
             if self.is_pod() || link.as_ref().is_none_or(|link| self.owner(link) != Owner::Another)
             {
+                link.iter().try_for_each(|link| self.check_newest(link))?;
                 return Ok((name.to_owned(), link));
             }
         }
@@ -161,17 +192,35 @@ impl HostLink {
 
 /// The attachment that a link's alias names, if we marked it.
 pub fn marked(link: &Link) -> Option<Marked<'_>> {
-    let mut parts = link.alias.as_deref()?.strip_prefix(MARK)?.splitn(3, '/');
+    let mut parts = mark(link)?.0.splitn(3, '/');
     Some(Marked { network: parts.next()?, container_id: parts.next()?, ifname: parts.next()? })
 }
 
-fn alias(identity: &Identity) -> String {
+/// What our mark says: whose the link is, and when the ADD began that made it. Versions before this
+/// one didn't say when.
+fn mark(link: &Link) -> Option<(&str, Option<u64>)> {
+    let mark = link.alias.as_deref()?.strip_prefix(MARK)?;
+    Some(match mark.rsplit_once('@') {
+        Some((attachment, began)) if began.parse::<u64>().is_ok() => {
+            (attachment, began.parse().ok())
+        }
+        _ => (mark, None),
+    })
+}
+
+fn attachment(identity: &Identity) -> String {
     let Identity { network, container_id, ifname, .. } = identity;
-    let alias = format!("{MARK}{network}/{container_id}/{ifname}");
-    match alias.len() > ALIAS_MAX {
-        true => format!("{MARK}{}", names::k8s_host_link("", network, container_id)),
-        false => alias,
+    let attachment = format!("{network}/{container_id}/{ifname}");
+    match MARK.len() + attachment.len() + INSTANT_MAX > ALIAS_MAX {
+        true => names::k8s_host_link("", network, container_id),
+        false => attachment,
     }
+}
+
+/// The nanoseconds since the host started, on a clock that nobody sets.
+fn since_boot() -> u64 {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap_or(TimeSpec::new(0, 0)));
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -196,17 +245,17 @@ mod tests {
 
     #[test]
     fn names_are_upstreams() {
-        let pod = HostLink::of(&identity(Some(("shop", "cart-0")), "c1"), "").unwrap();
+        let pod = HostLink::of(&identity(Some(("shop", "cart-0")), "c1"), "", 1).unwrap();
         assert_eq!(pod.name, "cali18582a65b10");
         assert_eq!(pod.alternate, None);
-        let container = HostLink::of(&identity(None, "aaaaaaaaaaaabbbb"), "eni").unwrap();
+        let container = HostLink::of(&identity(None, "aaaaaaaaaaaabbbb"), "eni", 1).unwrap();
         assert_eq!(container.name, "caliaaaaaaaaaaa");
     }
 
     #[test]
     fn containers_with_the_same_first_characters_have_different_alternates() {
-        let one = HostLink::of(&identity(None, "aaaaaaaaaaaabbbb"), "").unwrap();
-        let other = HostLink::of(&identity(None, "aaaaaaaaaaa01234"), "").unwrap();
+        let one = HostLink::of(&identity(None, "aaaaaaaaaaaabbbb"), "", 1).unwrap();
+        let other = HostLink::of(&identity(None, "aaaaaaaaaaa01234"), "", 1).unwrap();
         assert_eq!(one.name, other.name);
         assert_ne!(one.alternate, other.alternate);
         assert!(one.alternate.is_some_and(|name| name.starts_with("cali") && name.len() == 15));
@@ -214,8 +263,8 @@ mod tests {
 
     #[test]
     fn what_is_attached_by_hand_and_by_a_runtime_is_kept_apart() {
-        let runtime = HostLink::of(&identity(None, "c1"), "").unwrap();
-        let by_hand = HostLink::of(&Identity::by_hand("node-1", "c1", "eth0"), "").unwrap();
+        let runtime = HostLink::of(&identity(None, "c1"), "", 1).unwrap();
+        let by_hand = HostLink::of(&Identity::by_hand("node-1", "c1", "eth0"), "", 1).unwrap();
         assert_ne!(runtime.name, by_hand.name);
         let mut link = Link::default();
         link.alias = Some(by_hand.alias.clone());
@@ -227,13 +276,13 @@ mod tests {
 
     #[test]
     fn a_prefix_that_makes_too_long_a_name_is_refused() {
-        let error = HostLink::of(&identity(Some(("a", "b")), "c"), "weave0").unwrap_err();
+        let error = HostLink::of(&identity(Some(("a", "b")), "c"), "weave0", 1).unwrap_err();
         assert!(error.msg.contains("weave0"), "{}", error.msg);
     }
 
     #[test]
     fn the_alias_tells_the_attachment() {
-        let ours = HostLink::of(&identity(None, "c1"), "").unwrap();
+        let ours = HostLink::of(&identity(None, "c1"), "", 1).unwrap();
         let mut link = Link::default();
         assert_eq!(ours.owner(&link), Owner::Unknown);
         link.alias = Some("uplink of rack 7".into());
@@ -250,8 +299,36 @@ mod tests {
         assert_eq!(ours.owner(&link), Owner::Ours);
         link.alias = Some(ours.alias.clone());
         assert_eq!(ours.owner(&link), Owner::Ours);
-        let pod = HostLink::of(&identity(Some(("shop", "cart-0")), "c1"), "").unwrap();
+        assert_eq!(ours.alias, "calico-rs:net-1/c1/eth0@1");
+        link.alias = Some("calico-rs:net-1/c1/eth0@77".into());
+        assert_eq!(ours.owner(&link), Owner::Ours);
+        let pod = HostLink::of(&identity(Some(("shop", "cart-0")), "c1"), "", 1).unwrap();
         link.alias = Some("calico-rs:net-1/c1/net1".into());
         assert_eq!(pod.owner(&link), Owner::Ours);
+    }
+
+    #[test]
+    fn of_two_adds_the_later_one_has_the_link() {
+        let pod = |id, began| HostLink::of(&identity(Some(("a", "b")), id), "", began).unwrap();
+        let mut link = Link { name: "cali1".into(), ..Link::default() };
+        link.alias = Some(pod("new", 20).alias);
+        assert!(pod("newest", 30).check_newest(&link).is_ok());
+        let error = pod("old", 10).check_newest(&link).unwrap_err();
+        assert_eq!(error.code, code::TRY_AGAIN_LATER);
+        assert!(error.msg.contains("net-1/new/eth0"), "{}", error.msg);
+        for alias in ["calico-rs:net-1/new/eth0", "calico-rs:net-1/new/a@b", "uplink@99"] {
+            link.alias = Some(alias.into());
+            assert!(pod("old", 10).check_newest(&link).is_ok(), "{alias}");
+        }
+    }
+
+    #[test]
+    fn a_mark_fits_into_an_alias_and_tells_attachments_apart_however_long_names_are() {
+        let long = HostLink::of(&identity(None, &"c".repeat(300)), "", u64::MAX).unwrap();
+        assert!(long.alias.len() <= ALIAS_MAX, "{}", long.alias);
+        let link = Link { alias: Some(long.alias.clone()), ..Link::default() };
+        assert_eq!(long.owner(&link), Owner::Ours);
+        let other = HostLink::of(&identity(None, &"d".repeat(300)), "", 1).unwrap();
+        assert_eq!(other.owner(&link), Owner::Another);
     }
 }

@@ -4,8 +4,11 @@
 //! step takes that one back too. What a killed process leaves behind is what DEL, GC or the next ADD
 //! removes: every object names the container.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 
 use cni_ipam::datastore::Datastore;
 use cni_ipam::run;
@@ -29,6 +32,17 @@ pub struct Ladder<'a> {
     datastore: &'a Datastore,
     sockets: &'a Sockets,
     rungs: Mutex<Rungs>,
+    /// Whether a commit is on its way to the store.
+    committing: AtomicBool,
+}
+
+/// A commit that is on its way; it has arrived, or failed, when this is dropped.
+pub struct Committing<'a>(&'a AtomicBool);
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -65,7 +79,8 @@ impl<'a> Ladder<'a> {
         datastore: &'a Datastore,
         sockets: &'a Sockets,
     ) -> Ladder<'a> {
-        Ladder { attachment, datastore, sockets, rungs: Mutex::default() }
+        let (rungs, committing) = Default::default();
+        Ladder { attachment, datastore, sockets, rungs, committing }
     }
 
     /// A link of this name is about to be made.
@@ -81,6 +96,21 @@ impl<'a> Ladder<'a> {
     /// Addresses and endpoint are about to be committed.
     pub fn begin_store(&self, rung: StoreRung) {
         self.rungs(|rungs| rungs.store = Some(rung));
+    }
+
+    /// A commit is about to be sent.
+    pub fn committing(&self) -> Committing<'_> {
+        self.committing.store(true, Ordering::Relaxed);
+        Committing(&self.committing)
+    }
+
+    /// Ready while no commit is on its way. It wakes nobody: whoever polls the commit polls this too.
+    pub async fn no_commit(&self) {
+        poll_fn(|_| match self.committing.load(Ordering::Relaxed) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        })
+        .await;
     }
 
     /// Another plugin is about to be asked for addresses.

@@ -11,12 +11,8 @@ use crate::conf::Conf;
 use crate::delegate::Delegate;
 use crate::readiness;
 
-/// Fails with code 50, saying why, if no ADD could be served.
+/// Fails if no ADD could be served.
 pub async fn status(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
-    ready(&conf, request, end).await.map_err(ipam_status::unavailable)
-}
-
-async fn ready(conf: &Conf, request: &Request, end: Deadline) -> Result<(), Error> {
     conf.mtu()?;
     let node = node::name(&conf.shared)?;
     let datastore = datastore::open(&conf.shared, &node)?;

@@ -1,12 +1,14 @@
 //! ADD of the IPAM plugin: addresses for a container (`reference/ipam.md` section 14.3).
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::time::Instant;
 
 use cni::{AddResult, Error, IpConfig, Request, Route};
 use ipnet::IpNet;
 use libcalico::ipam::{Allocator, Assigned, Companion, IpamError};
 use libcalico::resources::Kind;
-use libcalico::store::{Key, Query, Snapshot, Store};
+use libcalico::store::{Document, Key, Query, Snapshot, Store};
 use time::OffsetDateTime;
 
 use crate::conf::NetConf;
@@ -22,13 +24,31 @@ pub async fn add(conf: &NetConf, request: &Request, end: Deadline) -> Result<Add
     let identity = Identity::of(request, &node);
     let wanted = request::addresses(conf, &request.args, &identity, OffsetDateTime::now_utc())?;
     let datastore = datastore::open(conf, &node)?;
-    let _lock = lock::acquire(&conf.ipam_lock_file, end).await;
-    let deadline = end.within(run::STORE_LIMIT);
-    // COMPAT: whether the datastore is ready is the network plugin's question.
-    let prefetched = read(&datastore, &node, Vec::new(), Some(&wanted), deadline).await?.ipam;
-    let assigned = assign(&*datastore.store, &wanted, Some(prefetched), None, deadline)
-        .await
-        .map_err(|error| fault::ipam(&error))?;
+    // Whether a handle that wasn't there before is about to be written.
+    let is_taking = Cell::new(false);
+    let mut taking = pin!(async {
+        let _lock = lock::acquire(&conf.ipam_lock_file, end).await;
+        let deadline = end.within(run::STORE_LIMIT);
+        // COMPAT: whether the datastore is ready is the network plugin's question.
+        let prefetched = read(&datastore, &node, Vec::new(), Some(&wanted), deadline).await?.ipam;
+        is_taking.set(!has_handle(&prefetched, &identity.handle()));
+        assign(&*datastore.store, &wanted, Some(prefetched), None, deadline)
+            .await
+            .map_err(|error| fault::ipam(&error))
+    });
+    let assigned = tokio::select! {
+        // Signals are watched before anything is begun.
+        biased;
+        why = run::interrupted(end) => {
+            if is_taking.get() {
+                // What is on its way to the store can't be undone before it is there.
+                let _ = tokio::time::timeout(run::DEL_STORE_LIMIT, taking).await;
+                give_back(&datastore, &identity).await;
+            }
+            return Err(why.error("what it began is undone"));
+        }
+        assigned = &mut taking => assigned?,
+    };
     let mut result = AddResult::default();
     for address in &assigned {
         let net = with_prefix(&wanted, address);
@@ -36,6 +56,24 @@ pub async fn add(conf: &NetConf, request: &Request, end: Deadline) -> Result<Add
         result.routes.push(Route::to(net));
     }
     Ok(result)
+}
+
+/// Takes an ADD back that nobody waits for any more.
+async fn give_back(datastore: &Datastore, identity: &Identity) {
+    let deadline = run::deadline(run::DEL_STORE_LIMIT);
+    let allocator = Allocator::new(&*datastore.store);
+    let handles = [identity.handle()];
+    let released = allocator.release_by_handle(&handles, None, Vec::new(), deadline).await;
+    if let Err(error) = released {
+        // The runtime's DEL comes back to it.
+        tracing::error!("undoing the assignment: {error}");
+    }
+}
+
+/// Whether a handle is among what was read for IPAM.
+pub fn has_handle(prefetched: &Snapshot, handle: &str) -> bool {
+    let is_handle = |document: &Document| matches!(&document.key, Key::Handle(id) if id == handle);
+    prefetched.results.iter().flatten().any(is_handle)
 }
 
 /// The address as IPAM answers it: one that was chosen with the prefix length of its block, one
@@ -51,9 +89,9 @@ fn with_prefix(wanted: &Addresses, assigned: &Assigned) -> IpNet {
 /// What was read for an ADD, all at one revision.
 pub struct Read {
     /// Whether the cluster is ready: see [`datastore::ensure_ready`].
-    pub cluster: Vec<libcalico::store::Document>,
+    pub cluster: Vec<Document>,
     /// The answers to the caller's own queries.
-    pub own: Vec<Vec<libcalico::store::Document>>,
+    pub own: Vec<Vec<Document>>,
     /// The answers for IPAM.
     pub ipam: Snapshot,
 }

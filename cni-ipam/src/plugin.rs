@@ -24,7 +24,7 @@ impl Plugin for Ipam {
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
         let (conf, end) = start(request)?;
         ignored::warn(&request.config);
-        logged(request, || run::block_on(end, add::add(&conf, request, end)))
+        logged(request, || run::block_on_unbounded(add::add(&conf, request, end)))
     }
 
     fn del(&self, request: &Request) -> Result<(), Error> {
@@ -44,7 +44,8 @@ impl Plugin for Ipam {
 
     fn status(&self, request: &Request) -> Result<(), Error> {
         let (conf, end) = start(request)?;
-        logged(request, || run::block_on(end, status::status(&conf)))
+        let work = || run::block_on(end, status::status(&conf));
+        logged(request, || work().map_err(status::unavailable))
     }
 }
 

@@ -11,17 +11,14 @@ use crate::conf::NetConf;
 use crate::datastore::{self, Datastore};
 use crate::{fault, node, request, run};
 
-/// Fails with code 50, saying why, if no address can be given.
+/// Fails if no address can be given.
 pub async fn status(conf: &NetConf) -> Result<(), Error> {
-    let ready = async {
-        let node = node::name(conf)?;
-        let datastore = datastore::open(conf, &node)?;
-        ready(conf, &datastore, &node).await
-    };
-    ready.await.map_err(unavailable)
+    let node = node::name(conf)?;
+    let datastore = datastore::open(conf, &node)?;
+    ready(conf, &datastore, &node).await
 }
 
-/// The same failure, as STATUS says it.
+/// A failure as STATUS says it: with code 50.
 pub fn unavailable(error: Error) -> Error {
     match error.code {
         code::PLUGIN_NOT_AVAILABLE | code::LIMITED_CONNECTIVITY => error,

@@ -31,8 +31,8 @@ impl Before {
     }
 
     /// Everything that was not there before: links, addresses, routes, permanent neighbours,
-    /// processes that stay, endpoints, handles and allocated addresses. Blocks, their affinities and profiles
-    /// may stay: they belong to the node and to the network.
+    /// processes that stay, endpoints, handles and allocated addresses. Blocks, their affinities and
+    /// profiles may stay: they belong to the node and to the network.
     pub fn left(&self) -> Result<Vec<String>> {
         let mut left = self.kernel.differences(&Kernel::of_host(&self.host)?);
         for process in self.host.processes()? {

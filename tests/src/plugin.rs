@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -130,6 +131,11 @@ impl Call {
         self
     }
 
+    /// The host that it is called on.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Runs the plugin to its end.
     pub fn run(&self) -> Result<Answer> {
         let output = self.host.output(self.command(), &self.stdin, self.limit)?;
@@ -229,6 +235,13 @@ impl Running {
         bail!("no thread {name} in {tasks}")
     }
 
+    /// Waits until it has stopped itself, or has ended: tells which.
+    pub(crate) fn has_stopped(&self) -> Result<bool> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        Ok(matches!(waitid(Id::Pid(pid), flags)?, WaitStatus::Stopped(..)))
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
@@ -243,6 +256,14 @@ impl Running {
         self.out.read_to_string(&mut stdout)?;
         let elapsed = self.started.elapsed();
         Ok(Answer { exit: status.code(), stdout, stderr: String::new(), elapsed })
+    }
+}
+
+impl Drop for Running {
+    /// A host ends when its last process does, and has been waited for.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -58,10 +58,9 @@ impl Add<'_> {
         }
         match source {
             Source::Own(wanted) => {
-                rung.releases = match holds(&prefetched, &self.attachment.identity.handle()) {
-                    true => Releases::Added,
-                    false => Releases::Handle,
-                };
+                let handle = self.attachment.identity.handle();
+                let had = prefetched.as_ref().is_some_and(|all| ipam_add::has_handle(all, &handle));
+                rung.releases = if had { Releases::Added } else { Releases::Handle };
                 self.ladder.begin_store(rung);
                 self.take(wanted, prefetched, known, ends).await
             }
@@ -91,7 +90,8 @@ impl Add<'_> {
 
     /// The addresses that the container has by its endpoint, where asking again would give it
     /// others or none: IPAM hands a handle's addresses out again only if they are all of one
-    /// interface, a requested address only once, and another plugin knows nothing of repetition.
+    /// interface, a requested address only once, and many another plugin refuses a repetition. Only
+    /// those that IPAM still has: the endpoint may be what a killed DEL left.
     async fn kept(&self, source: &Source, known: &Known) -> Result<Option<Vec<IpAddr>>, Error> {
         let Found { mine: Some(mine), siblings } = &known.found else { return Ok(None) };
         let identity = &self.attachment.identity;
@@ -110,7 +110,15 @@ impl Add<'_> {
                     Err(error) => Err(error),
                 }
             }
-            Source::Delegate(_) => Ok(Some(addresses)),
+            Source::Delegate(delegate) => {
+                if delegate.has(&addresses, self.end).await {
+                    return Ok(Some(addresses));
+                }
+                // A DEL that was killed half way gave them back, perhaps. What is left of them would
+                // be in the way of an ADD.
+                delegate.del(self.end).await?;
+                Ok(None)
+            }
         }
     }
 
@@ -129,6 +137,7 @@ impl Add<'_> {
         };
         // A container's second interface in the same network gets addresses of its own.
         let wanted = wanted.reusing(known.found.siblings.is_empty());
+        let _on_its_way = self.ladder.committing();
         let assigned = ipam_add::assign(
             &*self.datastore.store,
             &wanted,
@@ -210,6 +219,7 @@ impl Add<'_> {
     ) -> Result<(), Error> {
         let deadline = self.end.within(run::STORE_LIMIT);
         let mut changes = self.changes(known, ends, addresses)?;
+        let _on_its_way = self.ladder.committing();
         for _ in 0..ATTEMPTS {
             match self.datastore.store.commit(&changes, deadline).await {
                 Ok(Committed::Done(_)) => return Ok(()),
@@ -222,12 +232,6 @@ impl Add<'_> {
         }
         Err(overtaken())
     }
-}
-
-/// Whether a handle is among what was read for IPAM.
-fn holds(prefetched: &Option<Snapshot>, handle: &str) -> bool {
-    let is_handle = |document: &Document| matches!(&document.key, Key::Handle(id) if id == handle);
-    prefetched.as_ref().is_some_and(|snapshot| snapshot.results.iter().flatten().any(is_handle))
 }
 
 impl From<Error> for Failure {

@@ -33,8 +33,14 @@ impl Local<'_> {
         let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
         let mut links = self.host_link.find(&host, None).await?;
         if let Some(inside) = inside(&host, netns) {
-            dataplane::delete_rules(&inside.container, self.ifname).await;
-            links.extend(inside.peer(&host, self.ifname).await?);
+            let interface = inside.interface(self.ifname).await?;
+            let end = inside.host_end(&host, interface.as_ref()).await?;
+            let is_ours = |end: &Link| self.host_link.owner(end) == Owner::Ours;
+            // The path may be another container's by now, and the interface with it.
+            if interface.is_none() || end.as_ref().is_some_and(is_ours) {
+                dataplane::delete_rules(&inside.container, self.ifname).await;
+            }
+            links.extend(end);
         }
         let mut seen = BTreeSet::new();
         for link in links {
@@ -58,7 +64,10 @@ impl Local<'_> {
             Claim::Another | Claim::Nobody => None,
         };
         let peer = match inside(host, netns) {
-            Some(inside) => inside.peer(host, self.ifname).await?,
+            Some(inside) => {
+                let interface = inside.interface(self.ifname).await?;
+                inside.host_end(host, interface.as_ref()).await?
+            }
             None => None,
         };
         for link in self.host_link.find(host, name).await? {
@@ -91,14 +100,20 @@ fn inside(host: &Netlink, netns: Option<&Path>) -> Option<Inside> {
 }
 
 impl Inside {
+    /// The interface of this name.
+    async fn interface(&self, ifname: &str) -> Result<Option<Link>, Error> {
+        self.container.link(ifname).await.map_err(|error| dataplane::fault(&error))
+    }
+
     /// The host's end of an interface.
-    async fn peer(&self, host: &Netlink, ifname: &str) -> Result<Option<Link>, Error> {
-        let peer = async {
-            match self.container.link(ifname).await? {
-                Some(link) => dataplane::host_end(host, &self.netns, &link).await,
-                None => Ok(None),
-            }
-        };
-        peer.await.map_err(|error| dataplane::fault(&error))
+    async fn host_end(
+        &self,
+        host: &Netlink,
+        interface: Option<&Link>,
+    ) -> Result<Option<Link>, Error> {
+        let Some(interface) = interface else { return Ok(None) };
+        dataplane::host_end(host, &self.netns, interface)
+            .await
+            .map_err(|error| dataplane::fault(&error))
     }
 }

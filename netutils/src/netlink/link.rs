@@ -1,6 +1,7 @@
 //! Interfaces: reading, setting, finding the other end of a pair.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
 use nix::libc;
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -35,6 +36,8 @@ pub struct Link {
     pub lower_up: bool,
     /// The free text of `ip link set alias`.
     pub alias: Option<String>,
+    /// The group of `ip link set group`; 0 unless somebody has set another one.
+    pub group: u32,
     /// How many queues it sends with.
     pub tx_queues: u32,
     /// How many queues it receives with.
@@ -107,6 +110,14 @@ impl Netlink {
         self.set_link(index, "set the alias of", |link| link.alias(alias)).await
     }
 
+    /// Ends the birth of a pair's end: gives it its alias and the ordinary group, at once.
+    pub(super) async fn christen(&self, index: u32, alias: &str) -> Result<(), NetlinkError> {
+        self.set_link(index, "set the alias of", |link| {
+            link.alias(alias).append_extra_attribute(LinkAttribute::Group(0))
+        })
+        .await
+    }
+
     async fn set_link(
         &self,
         index: u32,
@@ -158,6 +169,28 @@ impl Link {
     }
 }
 
+/// The groups in which ends of pairs are that have no alias yet: the rest is the number of the process
+/// that makes them, which has 22 bits.
+const NEWBORN: u32 = 0xca << 24;
+
+/// The group of the pairs that this process makes.
+pub(super) fn newborn() -> u32 {
+    NEWBORN | std::process::id() & !(0xff << 24)
+}
+
+impl Link {
+    /// Whether a process made this end of a pair and died before it gave it its alias: it is of no use
+    /// to anybody. Looks into `/proc`, and doubts in favour of the link.
+    pub fn is_stillborn(&self) -> bool {
+        let process = self.group & !NEWBORN;
+        self.group >> 24 == NEWBORN >> 24
+            && self.alias.is_none()
+            && !self.lower_up
+            && Path::new("/proc/self").exists()
+            && !Path::new(&format!("/proc/{process}")).exists()
+    }
+}
+
 impl From<LinkMessage> for Link {
     fn from(message: LinkMessage) -> Self {
         let mut link = Self {
@@ -172,6 +205,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Address(octets) => link.mac = Mac::try_from(&*octets).ok(),
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::NumTxQueues(count) => link.tx_queues = count,
                 LinkAttribute::NumRxQueues(count) => link.rx_queues = count,
                 // Zero is the kernel's word for "no longer there".

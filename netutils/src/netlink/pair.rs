@@ -17,7 +17,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use crate::mac::Mac;
 use crate::netlink::Netlink;
 use crate::netlink::error::{Cause, NetlinkError, Side};
-use crate::netlink::link::Link;
+use crate::netlink::link::{Link, newborn};
 use crate::netns::Netns;
 
 /// The kind of interface that a pair is made of.
@@ -51,7 +51,8 @@ pub struct Pair<'a> {
     /// Whether the host's end is born switched on. (The container's end can't be.)
     pub host_up: bool,
     /// A free text for the host's end, at most 255 bytes, by which it is recognised later. The kernel
-    /// takes it in a second request only: who dies in between leaves a pair without it.
+    /// takes it in a second request only: who dies in between leaves a pair that
+    /// [is stillborn](Link::is_stillborn).
     pub host_alias: Option<&'a str>,
     /// The end in `container_ns`.
     pub container: &'a End,
@@ -87,13 +88,14 @@ impl Netlink {
             outcome => outcome,
         }?;
         if let Some(alias) = pair.host_alias {
-            if let Err(error) = self.set_alias(created.host.index, alias).await {
+            if let Err(error) = self.christen(created.host.index, alias).await {
                 if let Err(remains) = self.remove_link(created.host.index).await {
                     tracing::warn!(%remains, "a pair could not be completed, nor taken back");
                 }
                 return Err(error);
             }
             created.host.alias = Some(alias.to_owned());
+            created.host.group = 0;
         }
         Ok(created)
     }
@@ -190,6 +192,9 @@ fn describe(pair: Pair<'_>, container_ns: &Netns) -> LinkMessage {
     let mut host = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(kind).set_info_data(data);
     if pair.host_up {
         host = host.up();
+    }
+    if pair.host_alias.is_some() {
+        host = host.append_extra_attribute(LinkAttribute::Group(newborn()));
     }
     end(host, pair.host, queues).build()
 }
