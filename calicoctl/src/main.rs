@@ -9,7 +9,6 @@ mod context;
 mod input;
 mod kinds;
 mod output;
-mod progress;
 
 use std::io;
 use std::process::ExitCode;

@@ -1,8 +1,10 @@
 //! `calicoctl ipam`: addresses, who has them, and how they are given (`reference/calicoctl.md`
-//! section 6). `check --fix` is ours.
+//! section 6). `map`, `explain` and `check --fix` are ours.
 
 mod check;
 mod configure;
+mod explain;
+mod map;
 mod release;
 mod show;
 mod split;
@@ -23,6 +25,10 @@ use crate::context::Context;
 pub enum Command {
     /// Shows how much of the pools is in use, or who has an address.
     Show(show::Show),
+    /// Draws the address space of each pool: blocks, their owners, their use.
+    Map(map::Map),
+    /// Tells which pools a new workload would be offered, and why the others not.
+    Explain(explain::Explain),
     /// Looks for addresses that are lost or in use twice, and for objects that contradict each
     /// other.
     Check(check::Check),
@@ -38,6 +44,8 @@ pub enum Command {
 pub fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Show(command) => command.run(context),
+        Command::Map(command) => command.run(context),
+        Command::Explain(command) => command.run(context),
         Command::Check(command) => command.run(context),
         Command::Release(command) => command.run(context),
         Command::Configure(command) => command.run(context),

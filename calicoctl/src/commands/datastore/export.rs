@@ -13,8 +13,7 @@ use serde_json::Value;
 
 use super::file;
 use crate::commands::Outcome;
-use crate::context::Context;
-use crate::progress::Progress;
+use crate::context::{Context, patiently};
 
 /// What upstream exports, in its order: what refers to nodes comes after them.
 const KINDS: [Kind; 17] = [
@@ -80,9 +79,9 @@ impl Export {
         let is_etcd = client.store().describe().starts_with("etcd");
         let default = if is_etcd { Format::Kubernetes } else { Format::Complete };
         let snapshot = context.block_on(async {
-            let _progress = Progress::start("reading the datastore");
             let queries = [Query::Prefix(Prefix::All)];
-            Ok(client.store().read(&queries, context.deadline()).await?)
+            let read = client.store().read(&queries, context.deadline());
+            Ok(patiently("reading the datastore", read).await?)
         })?;
         let revision = snapshot.revision;
         let everything =
@@ -206,12 +205,6 @@ fn prepare(kind: Kind, item: &mut AnyResource, nodes: &BTreeMap<String, String>)
     metadata.creation_timestamp = None;
     metadata.deletion_timestamp = None;
     metadata.deletion_grace_period_seconds = None;
-    if let Some(annotation) = metadata.annotations.remove(file::NAME_ANNOTATION) {
-        let value: Value = serde_json::from_str(&annotation).unwrap_or_default();
-        if let Some(name) = value["name"].as_str() {
-            metadata.name = name.to_owned();
-        }
-    }
     let name = &mut metadata.name;
     match kind {
         Kind::Node => {

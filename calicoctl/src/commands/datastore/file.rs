@@ -22,8 +22,6 @@ use crate::output;
 const COMPLETE: &str = "# A complete export of calicoctl: every document as it is stored.\n";
 /// The line between the parts.
 const SEPARATOR: &str = "===\n";
-/// The annotation that keeps the name of a policy.
-pub const NAME_ANNOTATION: &str = "projectcalico.org/metadata";
 
 /// The content of a file.
 pub struct Content {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use libcalico::client::{Client, prepare_create};
-use libcalico::resources::{AnyResource, ClusterInformation, Kind, Object, encode};
+use libcalico::resources::{ClusterInformation, Kind, Object, encode, schema};
 use libcalico::store::{
     Change, Committed, Document, Key, MAX_CHANGES, MAX_COMMIT_BYTES, Prefix, Query,
 };
@@ -22,8 +22,7 @@ use uuid::Builder;
 
 use super::file::{self, Content};
 use crate::commands::Outcome;
-use crate::context::Context;
-use crate::progress::Progress;
+use crate::context::{Context, patiently};
 
 /// The annotation of ClusterInformation that says which file is being read in. It goes with the
 /// last commit.
@@ -47,7 +46,8 @@ pub struct Import {
 impl Import {
     /// Reads the file in.
     pub fn run(self, context: &Context) -> Outcome {
-        let client = context.client()?;
+        // COMPAT: the versions of the two clusters are not compared here.
+        let client = context.client_of_any_version()?;
         let is_etcd = client.store().describe().starts_with("etcd");
         let text = file::read(&self.filename);
         let is_ours = text.as_ref().is_ok_and(|text| file::is_complete(text));
@@ -68,10 +68,8 @@ impl Import {
         let (resources, ipam) = (content.resources.len(), content.ipam.len());
         let digest = Sha256::digest(text.as_bytes());
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        context.block_on(async {
-            let _progress = Progress::start("importing");
-            import(content, &digest, &client, context).await
-        })?;
+        let import = import(content, &digest, &client, context);
+        context.block_on(patiently("importing", import))?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "Successfully applied {resources} resource(s)")?;
         writeln!(out, "Importing IPAM resources")?;
@@ -152,7 +150,7 @@ fn documents(content: &Content) -> anyhow::Result<BTreeMap<Key, Vec<u8>>> {
 /// identity comes from its name and its time from the cluster's, so that a repeated import makes the
 /// same one.
 fn created(resource: &Value, cluster: &ClusterInformation) -> anyhow::Result<Vec<u8>> {
-    let mut resource: AnyResource = serde_json::from_value(resource.clone())?;
+    let mut resource = schema::read(resource.clone())?;
     resource.metadata.resource_version.clear();
     let name = format!("{} {}", cluster.spec.cluster_guid, resource.key().path()?);
     let mut bytes = [0; 16];

@@ -8,9 +8,7 @@ use anyhow::{bail, ensure};
 use libcalico::client::Client;
 use libcalico::resources::{AnyResource, Kind, Object};
 use libcalico::store::{Change, Committed, Document, Key, Prefix, Query};
-use serde_json::{Value, json};
 
-use super::file::NAME_ANNOTATION;
 use crate::commands::Outcome;
 use crate::context::Context;
 
@@ -59,26 +57,11 @@ async fn migrate(client: &Client, context: &Context) -> anyhow::Result<usize> {
     Ok(migrated)
 }
 
-/// The policy under its new name, if it has to be stored under another one.
+/// The policy under its own name, if it is stored under another one.
 fn renamed(document: &Document) -> anyhow::Result<Option<AnyResource>> {
     let Key::Resource { name: stored, .. } = &document.key else { return Ok(None) };
-    let mut policy = AnyResource::decode(document)?;
+    let policy = AnyResource::decode(document)?;
     let tier = policy.spec["tier"].as_str().unwrap_or_default();
-    if !matches!(tier, "" | "default") {
-        return Ok(None);
-    }
-    let annotation = policy.metadata.annotations.get(NAME_ANNOTATION);
-    let annotation: Value =
-        annotation.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let name = match annotation["name"].as_str() {
-        Some(name) => name.to_owned(),
-        None => stored.strip_prefix("default.").unwrap_or(stored).to_owned(),
-    };
-    if name.is_empty() || name == *stored {
-        return Ok(None);
-    }
-    let annotation = json!({ "name": name }).to_string();
-    policy.metadata.annotations.insert(NAME_ANNOTATION.to_owned(), annotation);
-    policy.metadata.name = name;
-    Ok(Some(policy))
+    let is_renamed = matches!(tier, "" | "default") && policy.metadata.name != *stored;
+    Ok(is_renamed.then_some(policy))
 }

@@ -19,8 +19,7 @@ use super::check::report::{Allocation, LeakedHandle, Report};
 use super::survey::Survey;
 use super::{Format, parse_ip, print_json};
 use crate::commands::Outcome;
-use crate::context::Context;
-use crate::progress::Progress;
+use crate::context::{Context, patiently};
 
 /// Flags of `ipam release`.
 #[derive(Debug, Args)]
@@ -274,8 +273,9 @@ async fn release(
     if guards.is_empty() {
         return Ok(ReleaseOutcome::default());
     }
-    let _progress = Progress::start("releasing addresses");
-    Ok(Allocator::new(&**client.store()).release_ips(guards, context.deadline()).await?)
+    let allocator = Allocator::new(&**client.store());
+    let release = allocator.release_ips(guards, context.deadline());
+    Ok(patiently("releasing addresses", release).await?)
 }
 
 /// Deletes a handle that is as the report saw it and whose blocks still hold nothing of it. False

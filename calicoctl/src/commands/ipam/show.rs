@@ -16,9 +16,8 @@ use serde_json::json;
 use super::survey::{self, Survey};
 use super::{Format, configure, parse_ip, print_json};
 use crate::commands::Outcome;
-use crate::context::Context;
+use crate::context::{Context, patiently};
 use crate::output::bordered::{Align, Bordered};
-use crate::progress::Progress;
 
 /// Flags of `ipam show`.
 #[derive(Debug, Args)]
@@ -123,9 +122,9 @@ impl Show {
     fn usage(&self, context: &Context) -> Outcome {
         let client = context.client()?;
         let utilization = context.block_on(async {
-            let _progress = Progress::start("reading the blocks");
             let allocator = Allocator::new(&**client.store());
-            Ok(allocator.utilization(&[], context.deadline()).await?)
+            let read = allocator.utilization(&[], context.deadline());
+            Ok(patiently("reading the blocks", read).await?)
         })?;
         match self.output {
             Format::Json => print_json(&self.usage_json(&utilization))?,

@@ -16,7 +16,7 @@ use libcalico::resources::{ClusterInformation, Kind, Node, Object, WorkloadEndpo
 use libcalico::store::{AffinityType, Document, Key, Prefix, Query, Revision};
 use serde_json::Value;
 
-use crate::progress::Progress;
+use crate::context::patiently;
 
 /// What there is.
 pub struct Survey {
@@ -50,7 +50,6 @@ pub type Users = BTreeMap<IpAddr, Vec<String>>;
 impl Survey {
     /// Reads it, at one revision.
     pub async fn read(client: &Client, deadline: Instant) -> anyhow::Result<Survey> {
-        let _progress = Progress::start("reading the datastore");
         let kind = |kind| Query::Prefix(Prefix::kind(kind));
         let queries = [
             Query::Key(Key::IpamConfig),
@@ -65,11 +64,13 @@ impl Survey {
             Query::Prefix(Prefix::AllAffinities(AffinityType::Virtual)),
             Query::Prefix(Prefix::Handles(String::new())),
         ];
-        let snapshot = client.store().read(&queries, deadline).await?;
+        let read = client.store().read(&queries, deadline);
+        let snapshot = patiently("reading the datastore", read).await?;
         Ok(Survey::of(snapshot.results.into_iter().flatten().collect()))
     }
 
-    fn of(documents: Vec<Document>) -> Survey {
+    /// What these documents say.
+    pub fn of(documents: Vec<Document>) -> Survey {
         let mut survey = Survey {
             documents: Vec::new(),
             config: IpamConfig::default(),

@@ -12,8 +12,7 @@ use time::OffsetDateTime;
 
 use super::Findings;
 use crate::commands::ipam::survey::Survey;
-use crate::context::Context;
-use crate::progress::Progress;
+use crate::context::{Context, patiently};
 
 /// How often the store is looked at again: a repair may make room for the next one.
 const ROUNDS: usize = 10;
@@ -72,7 +71,7 @@ impl Fixer<'_> {
                 }
                 return Ok(survey);
             }
-            crossed = self.commit(plan.repairs).await?;
+            crossed = patiently("repairing", self.commit(plan.repairs)).await?;
             survey = Survey::read(self.client, self.context.deadline()).await?;
         }
         for text in crossed {
@@ -83,7 +82,6 @@ impl Fixer<'_> {
 
     /// Makes the repairs that touch no document twice; the texts of those that others crossed.
     async fn commit(&mut self, repairs: Vec<Repair>) -> anyhow::Result<Vec<String>> {
-        let _progress = Progress::start("repairing");
         let (mut written, mut crossed) = (HashSet::new(), Vec::new());
         for repair in repairs {
             let touches = |change: &Change| written.contains(&change.key);
@@ -128,7 +126,8 @@ impl Fixer<'_> {
             return Ok(leaked.len());
         }
         let allocator = Allocator::new(&**self.client.store());
-        let outcome = allocator.release_ips(&guards, self.context.deadline()).await?;
+        let release = allocator.release_ips(&guards, self.context.deadline());
+        let outcome = patiently("releasing addresses", release).await?;
         for guard in &outcome.processed {
             self.say(&format!("  address {}: released, as nobody uses it", guard.address))?;
         }
