@@ -2,7 +2,7 @@
 //! (`reference/calicoctl.md` section 2.8).
 
 use anyhow::bail;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::commands::{Outcome, node};
 use crate::context::Context;
@@ -14,6 +14,8 @@ pub enum Command {
     Status,
     /// Checks whether this host's kernel has what Calico needs: `node checksystem`.
     Checksystem(node::checksystem::Checksystem),
+    /// Collects logs and the state of this host into one file: `node diags`.
+    Diags(Diags),
     /// Ended with Calico 0.5.
     #[command(hide = true)]
     RestartDockerWithAlternativeUnixSocket,
@@ -22,11 +24,28 @@ pub enum Command {
     RestartDockerWithoutAlternativeUnixSocket,
 }
 
+/// Flags of `diags`.
+#[derive(Debug, Args)]
+pub struct Diags {
+    #[command(flatten)]
+    bundle: node::diags::Diags,
+    /// Nothing is sent anywhere any more.
+    #[arg(long, hide = true)]
+    upload: bool,
+}
+
 /// Does what the command says.
 pub fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Status => node::run(node::Command::Status, context),
         Command::Checksystem(command) => node::run(node::Command::Checksystem(command), context),
+        Command::Diags(Diags { upload: true, .. }) => {
+            bail!(
+                "--upload is no more: nothing is sent anywhere; calicoctl diags prints the path of \
+                 the bundle"
+            )
+        }
+        Command::Diags(Diags { bundle, .. }) => node::run(node::Command::Diags(bundle), context),
         Command::RestartDockerWithAlternativeUnixSocket
         | Command::RestartDockerWithoutAlternativeUnixSocket => {
             bail!(

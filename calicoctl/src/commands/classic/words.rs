@@ -1,10 +1,15 @@
 //! The grammar of the early documents has a name in the middle: `profile P tag add T`. Here the
-//! words are put into the order of the table of commands: `profile tag add P T`.
+//! words are put into the order of the table of commands: `profile tag add P T`. And `node --ip=…`
+//! was what `node run --ip=…` is today.
 
 use std::ffi::OsString;
 
 /// Flags that take the next word as their value, of those that can stand between these words.
-const WITH_VALUE: [&str; 10] = [
+const WITH_VALUE: [&str; 14] = [
+    "--ip",
+    "--ip6",
+    "--as",
+    "--node-image",
     "-l",
     "--log-level",
     "-c",
@@ -16,6 +21,9 @@ const WITH_VALUE: [&str; 10] = [
     "--endpoint",
     "--interface",
 ];
+
+/// Flags by which `node` alone started a node.
+const OF_RUN: [&str; 5] = ["--ip", "--ip6", "--as", "--node-image", "--libnetwork"];
 
 /// A command whose second word may be a name: the words that can't be one, and those that follow
 /// a name.
@@ -41,6 +49,10 @@ pub fn in_order(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let at = positions(&args);
     let word = |number: usize| at.get(number).and_then(|at| args.get(*at)?.to_str());
+    if word(0) == Some("node") && word(1).is_none() && has_flag_of_run(&args) {
+        args.insert(at[0] + 1, OsString::from("run"));
+        return args;
+    }
     let (Some(command), Some(name), Some(noun)) = (word(0), word(1), word(2)) else { return args };
     let is_named = GRAMMARS.iter().any(|grammar| {
         grammar.command == command
@@ -59,6 +71,12 @@ pub fn in_order(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     // What stood behind the name has moved up by one: `to` is now the place behind it.
     args.insert(to, named);
     args
+}
+
+/// Whether there is a flag by which a node was started when `node` alone did that.
+fn has_flag_of_run(args: &[OsString]) -> bool {
+    let flags = args.iter().filter_map(|arg| arg.to_str()?.split('=').next());
+    flags.into_iter().any(|flag| OF_RUN.contains(&flag))
 }
 
 /// Where the first words are that are neither flags nor values of flags.
@@ -136,6 +154,15 @@ mod tests {
             "profile web labels show",
             "profile -- web tag show",
         ] {
+            assert_eq!(ordered(line), line);
+        }
+    }
+
+    #[test]
+    fn node_alone_starts_a_node() {
+        assert_eq!(ordered("node --ip=10.0.0.1 --as=64512"), "node run --ip=10.0.0.1 --as=64512");
+        assert_eq!(ordered("-c f node --ip 10.0.0.1"), "-c f node run --ip 10.0.0.1");
+        for line in ["node", "node --help", "node status", "node run --ip=10.0.0.1", "node stop"] {
             assert_eq!(ordered(line), line);
         }
     }
