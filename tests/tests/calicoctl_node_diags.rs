@@ -192,8 +192,12 @@ fn felix_is_asked_for_its_state_if_it_listens() {
         start("calico-felix", trap, "")?;
         // The signal would end this one.
         start("calico-node", "echo ready; sleep infinity & wait", "-felix")?;
-        let answer =
-            diags(&Stores::Local(host.clone()), &host, "--log-dir /var/lib/logs")?.run()?;
+        // A program of the collection that waits for the dump.
+        let wait = "#!/bin/sh\nwhile [ ! -s /var/lib/logs/felix.log ]; do :; done\n";
+        host.write("/opt/tools/date", wait)?;
+        fs::set_permissions(host.path("/opt/tools/date"), Permissions::from_mode(0o755))?;
+        let call = diags(&Stores::Local(host.clone()), &host, "--log-dir /var/lib/logs")?;
+        let answer = call.env("PATH", "/opt/tools").run()?;
         ensure!(answer.stdout.matches("Asking Felix").count() == 1, "{answer:?}");
         let folder = unpack(&host, &answer)?;
         ensure!(text(&folder, "logs/felix.log")? == "dumped\n");

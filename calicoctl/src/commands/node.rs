@@ -4,6 +4,7 @@ mod bird;
 pub mod checksystem;
 pub mod diags;
 mod processes;
+pub mod run;
 pub mod status;
 
 use clap::Subcommand;
@@ -19,6 +20,8 @@ pub enum Command {
     Checksystem(checksystem::Checksystem),
     /// Collects logs and the state of this host into one file.
     Diags(diags::Diags),
+    /// Registers this node; the daemon comes later.
+    Run(Box<run::Run>),
     /// Shows the state of this node's BGP sessions.
     Status,
     /// BGP peers of this node alone.
@@ -40,6 +43,7 @@ pub fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Checksystem(command) => command.run(),
         Command::Diags(command) => command.run(context),
+        Command::Run(command) => command.run(context),
         Command::Status => status::run(),
         Command::Bgppeer(command) => classic::peer::run_here(command, context),
         Command::Bgp(classic::NodeBgp::Peer(command)) => classic::peer::run_here(command, context),
