@@ -6,11 +6,13 @@
 use std::net::IpAddr;
 
 use cni::{Error, code};
+use cni_ipam::identity::Identity;
 use libcalico::kubernetes::pod_endpoint::nat;
 use libcalico::kubernetes::{
     AddressRequest, Allowed, AnnotationError, AnnotationFault, Families, Namespace, Pod,
     PodRequest, annotation,
 };
+use libcalico::names;
 use libcalico::resources::metadata::StringMap;
 use libcalico::resources::workload_endpoint::EndpointPort;
 use libcalico::resources::{Extra, WorkloadEndpoint};
@@ -18,6 +20,7 @@ use netutils::Mac;
 
 use crate::attachment::OWN_IPAM;
 use crate::conf::Conf;
+use crate::{dataplane, endpoint};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -129,12 +132,22 @@ impl PodInputs {
         }
     }
 
-    /// The addresses that a former sandbox must give back to IPAM before the pod can have them.
-    pub fn named_from_ipam(&self) -> &[IpAddr] {
-        match &self.addresses {
-            Named::FromIpam(addresses) => addresses,
-            Named::None | Named::WithoutIpam(_) => &[],
+    /// The named addresses that a former sandbox of the pod has from IPAM, by its endpoint, and that
+    /// sandbox' own handle: under no other one may they be taken. Upstream takes them from whoever
+    /// has them.
+    pub fn held_by(
+        &self,
+        former: &WorkloadEndpoint,
+        identity: &Identity,
+    ) -> Option<(String, Vec<IpAddr>)> {
+        let Named::FromIpam(named) = &self.addresses else { return None };
+        let id = &former.spec.container_id;
+        if id.is_empty() || *id == identity.container_id {
+            return None;
         }
+        let mut held = endpoint::addresses(former);
+        held.retain(|address| named.contains(address));
+        (!held.is_empty()).then(|| (names::handle_id(&identity.network, id), held))
     }
 }
 
@@ -182,9 +195,9 @@ fn parse_mac(pod: &Pod, text: &str) -> Result<Mac, Error> {
         )
     };
     let mac: Mac = text.parse().map_err(|error: netutils::MacError| wrong(error.to_string()))?;
-    match mac.is_assignable() {
+    match dataplane::is_for_container(mac) {
         true => Ok(mac),
-        false => Err(wrong(format!("no interface can have {mac}"))),
+        false => Err(wrong(format!("no container can have {mac}"))),
     }
 }
 

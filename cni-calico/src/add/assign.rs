@@ -6,11 +6,11 @@ use cni::{Error, code};
 use cni_ipam::request::Addresses;
 use cni_ipam::{add as ipam_add, check as ipam_check, fault, run};
 use libcalico::ipam::{self, Allocator, IpamError};
-use libcalico::names;
 use libcalico::store::{Change, Committed, Document, Key, Snapshot};
 use netutils::Mac;
 
 use super::{ATTEMPTS, Add, Known, Source, invalid_object, overtaken};
+use crate::attachment::Attachment;
 use crate::endpoint::{self, Contents, Found};
 use crate::ladder::{Releases, StoreRung};
 use crate::release;
@@ -157,22 +157,16 @@ impl Add<'_> {
     }
 
     /// Takes the addresses that the pod names back from its former sandbox, whose DEL may come later
-    /// or never. By that sandbox' own handle: upstream takes them from whoever has them.
+    /// or never.
     async fn release_named(&self, known: &Known) -> Result<(), Error> {
-        let named = self.attachment.pod.named_from_ipam();
-        let Some(former) = known.found.mine.as_ref().filter(|_| !named.is_empty()) else {
+        let Attachment { pod, identity, .. } = self.attachment;
+        let former = known.found.mine.as_ref().map(|mine| &mine.endpoint);
+        let Some((handle, addresses)) = former.and_then(|former| pod.held_by(former, identity))
+        else {
             return Ok(());
         };
-        let identity = &self.attachment.identity;
-        let id = &former.endpoint.spec.container_id;
-        let mut addresses = endpoint::addresses(&former.endpoint);
-        addresses.retain(|address| named.contains(address));
-        if id.is_empty() || *id == identity.container_id || addresses.is_empty() {
-            return Ok(());
-        }
-        let handle = names::handle_id(&identity.network, id);
-        let deadline = self.end.within(run::STORE_LIMIT);
         let allocator = Allocator::new(&*self.datastore.store);
+        let deadline = self.end.within(run::STORE_LIMIT);
         release::release_addresses(&allocator, &handle, &addresses, deadline)
             .await
             .map_err(|error| fault::ipam(&error))

@@ -1,6 +1,7 @@
 //! From the API's JSON to what ADD does, with the rows of `reference/cni-plugin.md` 9.2.
 
 use cni::NetworkConfig;
+use cni_ipam::identity::Workload;
 use serde_json::{Value, json};
 
 use super::*;
@@ -157,11 +158,9 @@ fn k22_and_k25_named_addresses() {
     let one: Vec<IpAddr> = vec!["20.0.0.111".parse().unwrap()];
     let inputs = read(&[("ipAddrs", r#"["20.0.0.111"]"#)], &mut plain()).unwrap();
     assert_eq!(inputs.addresses, Named::FromIpam(one.clone()));
-    assert_eq!(inputs.named_from_ipam(), one);
     let mut allowed = conf(|conf| conf["feature_control"] = json!({"ip_addrs_no_ipam": true}));
     let inputs = read(&[("ipAddrsNoIpam", r#"["20.0.0.111"]"#)], &mut allowed).unwrap();
     assert_eq!(inputs.addresses, Named::WithoutIpam(one));
-    assert_eq!(inputs.named_from_ipam(), [] as [IpAddr; 0]);
 }
 
 #[test]
@@ -180,6 +179,7 @@ fn fix_8_every_mistake_shows_before_anything_is_touched() {
         ("hwAddr", "this is not a MAC", code::DECODING_FAILURE),
         ("hwAddr", "01:00:5e:00:00:01", code::DECODING_FAILURE),
         ("hwAddr", "00:00:00:00:00:00", code::DECODING_FAILURE),
+        ("hwAddr", "ee:ee:ee:ee:ee:ee", code::DECODING_FAILURE),
     ] {
         let error = read(&[(name, value)], &mut plain()).unwrap_err();
         let named = format!("annotation cni.projectcalico.org/{name} of pod shop/cart-0");
@@ -204,4 +204,37 @@ fn fix_15_a_pod_of_another_uid_is_not_ours() {
     let error = read(Some("u-0")).unwrap_err();
     assert_eq!(error.code, code::UNKNOWN_CONTAINER);
     assert!(error.msg.contains("u-0") && error.msg.contains("u-1"), "{}", error.msg);
+}
+
+#[test]
+fn fix_34_only_what_the_former_sandbox_has_goes_back_by_its_own_handle() {
+    let identity = Identity {
+        workload: Workload::Pod { namespace: "shop".into(), name: "cart-0".into() },
+        container_id: "c2".into(),
+        ifname: "eth0".into(),
+        node: "node-a1".into(),
+        network: "net-1".into(),
+    };
+    let former = |container_id: &str, networks: &[&str]| {
+        let mut endpoint = WorkloadEndpoint::default();
+        endpoint.spec.container_id = container_id.into();
+        endpoint.spec.ip_networks = networks.iter().map(|text| (*text).to_owned()).collect();
+        endpoint
+    };
+    let inputs = read(&[("ipAddrs", r#"["20.0.0.111","fd00::1"]"#)], &mut plain()).unwrap();
+    let held = |former: WorkloadEndpoint| inputs.held_by(&former, &identity);
+    let (one, other) = ("20.0.0.111/32", "20.0.0.112/32");
+    let expected = Some(("net-1.c1".to_owned(), vec!["20.0.0.111".parse().unwrap()]));
+    assert_eq!(held(former("c1", &[one, other])), expected);
+    assert_eq!(held(former("c1", &[other])), None);
+    // The pod's own sandbox keeps what it has, and of nobody's nothing is known.
+    assert_eq!(held(former("c2", &[one])), None);
+    assert_eq!(held(former("", &[one])), None);
+    // Who names none, or asks no IPAM, takes nothing back.
+    let without = PodInputs {
+        addresses: Named::WithoutIpam(vec!["20.0.0.111".parse().unwrap()]),
+        ..PodInputs::default()
+    };
+    assert_eq!(without.held_by(&former("c1", &[one]), &identity), None);
+    assert_eq!(PodInputs::default().held_by(&former("c1", &[one]), &identity), None);
 }
