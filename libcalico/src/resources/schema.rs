@@ -6,6 +6,8 @@
 //! fields and what a write fills in, is a function a kind. Kinds that have a type of their own keep
 //! defaults and rules there; their tables only read.
 //!
+//! A new field of upstream's is a line in its kind's table, at the place where upstream writes it.
+//!
 //! [`read`] is for what a person wrote: it is strict. [`read_stored`] is for what a program made of
 //! a stored object: it keeps the fields that it doesn't know.
 
@@ -21,19 +23,19 @@ mod scalar;
 mod tests;
 mod view;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::checker::Checker;
 use self::field::Field;
 use self::path::Path;
 use self::reader::{Reader, Unknown};
 use super::validation::FieldErrors;
-use super::{API_VERSION, AnyResource, Kind, ObjectMeta};
+use super::{API_VERSION, AnyResource, Kind, ObjectMeta, Spec};
 
 /// Why an input is no object that we know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// Not an object with kind and apiVersion at all.
+    /// A value of another type than its field's.
     #[error("{path}: must be {expected}, not {found}")]
     WrongType {
         /// Where it stands; `document` at the top.
@@ -58,6 +60,8 @@ pub enum InputError {
         field: String,
         /// Where it stands.
         path: String,
+        /// The fields that there are, for who wants to guess what was meant.
+        among: Vec<&'static str>,
     },
     /// A field stands there twice, in different letter case.
     #[error("{path}: the field is there twice, in another letter case; keep one of the two")]
@@ -67,14 +71,49 @@ pub enum InputError {
     },
 }
 
+/// The members of every object.
+const MEMBERS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+
+/// What a write does to an object before it is checked.
+type Default = fn(&mut AnyResource);
+
+/// Notes which rules an object breaks. The second one is the stored object, on an update.
+type Rules = fn(&AnyResource, Option<&AnyResource>, &mut FieldErrors);
+
 /// What an object of a kind may hold.
 struct Schema {
     spec: &'static [Field],
     status: Status,
-    /// What a write fills in beyond the defaults of the tables.
-    default: fn(&mut AnyResource),
-    /// The rules beyond those of the tables; with the stored object, on an update.
-    check: fn(&AnyResource, Option<&AnyResource>, &mut FieldErrors),
+    /// What is filled in beyond the defaults of the table.
+    default: Default,
+    /// The rules beyond those of the table.
+    check: Rules,
+}
+
+impl Schema {
+    /// All of it is in the table.
+    fn new(spec: &'static [Field]) -> Schema {
+        Schema { spec, status: Status::None, default: |_| {}, check: |_, _, _| {} }
+    }
+
+    /// Defaults and rules are those of the type.
+    fn typed<T: Spec>(spec: &'static [Field]) -> Schema {
+        Schema::new(spec)
+            .defaulted(AnyResource::default_as::<T>)
+            .checked(AnyResource::validate_as::<T>)
+    }
+
+    fn defaulted(self, default: Default) -> Schema {
+        Schema { default, ..self }
+    }
+
+    fn checked(self, check: Rules) -> Schema {
+        Schema { check, ..self }
+    }
+
+    fn reporting(self, status: Status) -> Schema {
+        Schema { status, ..self }
+    }
 }
 
 /// The status of a kind.
@@ -100,11 +139,6 @@ pub fn read(input: Value) -> Result<AnyResource, InputError> {
 /// kind doesn't have stay, since another release may have written them.
 pub fn read_stored(input: Value) -> Result<AnyResource, InputError> {
     read_with(input, Unknown::Kept)
-}
-
-/// Whether a person can write objects of this kind.
-pub fn is_known(kind: Kind) -> bool {
-    kinds::schema(kind).is_some()
 }
 
 fn read_with(input: Value, unknown: Unknown) -> Result<AnyResource, InputError> {
@@ -146,13 +180,14 @@ fn read_with(input: Value, unknown: Unknown) -> Result<AnyResource, InputError> 
     }
     let status = read_status(&mut reader, schema.status, given)?;
     if let (Unknown::Refused, Some(field)) = (unknown, input.keys().next()) {
-        return Err(InputError::UnknownField { field: field.clone(), path: field.clone() });
+        let (field, path) = (field.clone(), field.clone());
+        return Err(InputError::UnknownField { field, path, among: MEMBERS.to_vec() });
     }
     Ok(AnyResource { kind, metadata, spec, status, extra: input })
 }
 
 fn read_metadata(reader: &mut Reader, input: Value) -> Result<ObjectMeta, InputError> {
-    let read: Map<String, Value> = reader.object(kinds::METADATA, input)?;
+    let read = reader.object(kinds::METADATA, input)?;
     // The table has the types of the struct: this can't fail but for a mistake of ours.
     serde_json::from_value(Value::Object(read)).map_err(|error| InputError::WrongType {
         path: "metadata".to_owned(),
@@ -200,8 +235,12 @@ pub(super) fn default_on_write(object: &mut AnyResource) {
 /// The rules of the object's kind. `old` is the stored object, on an update.
 pub(super) fn check(object: &AnyResource, old: Option<&AnyResource>, errors: &mut FieldErrors) {
     let Some(schema) = kinds::schema(object.kind) else { return };
-    if let Err(error) = settle(&mut object.clone(), &schema, false) {
-        return errors.add(error.path(), "", error.to_string());
+    match settle(&mut object.clone(), &schema, false) {
+        Ok(()) => {}
+        Err(InputError::WrongType { path, expected, found }) => {
+            return errors.add(path, found, format!("must be {expected}"));
+        }
+        Err(error) => return errors.add(error.path(), "", error.to_string()),
     }
     Checker { errors: &mut *errors, path: Path::new("spec") }.object(schema.spec, &object.spec);
     (schema.check)(object, old, errors);

@@ -38,94 +38,49 @@ const ROUTE_PRIORITY: &[Check] = &[Check::Range(1, 2_147_483_646)];
 /// The schema of a kind, if a person can write objects of it.
 pub(super) fn schema(kind: Kind) -> Option<Schema> {
     use Status::{Always, Given};
-    let typed = |spec, default, check| Schema { spec, status: Status::None, default, check };
-    let plain = |spec, check| Schema { spec, status: Status::None, default: nothing, check };
-    let with = |schema, status| Schema { status, ..schema };
+    let policy =
+        |spec| Schema::new(spec).defaulted(policy::default_on_write).checked(policy::check);
     Some(match kind {
-        Kind::BgpConfiguration => plain(bgp::CONFIGURATION, bgp::check_configuration),
-        Kind::BgpFilter => plain(bgp::FILTER, bgp::check_filter),
-        Kind::BgpPeer => plain(bgp::PEER, bgp::check_peer),
+        Kind::BgpConfiguration => Schema::new(bgp::CONFIGURATION).checked(bgp::check_configuration),
+        Kind::BgpFilter => Schema::new(bgp::FILTER).checked(bgp::check_filter),
+        Kind::BgpPeer => Schema::new(bgp::PEER).checked(bgp::check_peer),
         Kind::CalicoNodeStatus => {
-            with(plain(node_status::SPEC, no_rules), Always(node_status::STATUS))
+            Schema::new(node_status::SPEC).reporting(Always(node_status::STATUS))
         }
-        Kind::ClusterInformation => typed(
-            cluster::INFORMATION,
-            AnyResource::default_as::<ClusterInformationSpec>,
-            AnyResource::validate_as::<ClusterInformationSpec>,
-        ),
-        Kind::FelixConfiguration => typed(
-            felix_configuration::SPEC,
-            felix_configuration::default_on_write,
-            felix_configuration::check,
-        ),
-        Kind::GlobalNetworkPolicy => typed(policy::GLOBAL, policy::default_on_write, policy::check),
-        Kind::GlobalNetworkSet | Kind::NetworkSet => plain(network_set::SPEC, network_set::check),
-        Kind::HostEndpoint => plain(host_endpoint::SPEC, host_endpoint::check),
-        Kind::IpamConfiguration => typed(
-            cluster::IPAM_CONFIGURATION,
-            AnyResource::default_as::<IpamConfigurationSpec>,
-            AnyResource::validate_as::<IpamConfigurationSpec>,
-        ),
-        Kind::IpPool => with(
-            typed(
-                ip_pool::SPEC,
-                AnyResource::default_as::<IpPoolSpec>,
-                AnyResource::validate_as::<IpPoolSpec>,
-            ),
-            Given(ip_pool::STATUS),
-        ),
-        Kind::IpReservation => typed(
-            cluster::IP_RESERVATION,
-            AnyResource::default_as::<IpReservationSpec>,
-            AnyResource::validate_as::<IpReservationSpec>,
-        ),
-        Kind::KubeControllersConfiguration => {
-            let schema = plain(kube_controllers::SPEC, kube_controllers::check);
-            with(schema, Always(kube_controllers::STATUS))
+        Kind::ClusterInformation => Schema::typed::<ClusterInformationSpec>(cluster::INFORMATION),
+        Kind::FelixConfiguration => Schema::new(felix_configuration::SPEC)
+            .defaulted(felix_configuration::default_on_write)
+            .checked(felix_configuration::check),
+        Kind::GlobalNetworkPolicy => policy(policy::GLOBAL),
+        Kind::GlobalNetworkSet | Kind::NetworkSet => {
+            Schema::new(network_set::SPEC).checked(network_set::check)
         }
-        Kind::NetworkPolicy => typed(policy::NAMESPACED, policy::default_on_write, policy::check),
-        Kind::Node => with(
-            typed(
-                node::SPEC,
-                AnyResource::default_as::<NodeSpec>,
-                AnyResource::validate_as::<NodeSpec>,
-            ),
-            Always(node::STATUS),
-        ),
+        Kind::HostEndpoint => Schema::new(host_endpoint::SPEC).checked(host_endpoint::check),
+        Kind::IpamConfiguration => {
+            Schema::typed::<IpamConfigurationSpec>(cluster::IPAM_CONFIGURATION)
+        }
+        Kind::IpPool => {
+            Schema::typed::<IpPoolSpec>(ip_pool::SPEC).reporting(Given(ip_pool::STATUS))
+        }
+        Kind::IpReservation => Schema::typed::<IpReservationSpec>(cluster::IP_RESERVATION),
+        Kind::KubeControllersConfiguration => Schema::new(kube_controllers::SPEC)
+            .checked(kube_controllers::check)
+            .reporting(Always(kube_controllers::STATUS)),
+        Kind::NetworkPolicy => policy(policy::NAMESPACED),
+        Kind::Node => Schema::typed::<NodeSpec>(node::SPEC).reporting(Always(node::STATUS)),
         Kind::Profile => {
-            typed(cluster::PROFILE, AnyResource::default_as::<ProfileSpec>, cluster::check_profile)
+            Schema::typed::<ProfileSpec>(cluster::PROFILE).checked(cluster::check_profile)
         }
-        Kind::StagedGlobalNetworkPolicy => {
-            typed(policy::STAGED_GLOBAL, policy::default_on_write, policy::check)
-        }
+        Kind::StagedGlobalNetworkPolicy => policy(policy::STAGED_GLOBAL),
         Kind::StagedKubernetesNetworkPolicy => {
-            plain(staged_kubernetes::SPEC, staged_kubernetes::check)
+            Schema::new(staged_kubernetes::SPEC).checked(staged_kubernetes::check)
         }
-        Kind::StagedNetworkPolicy => {
-            typed(policy::STAGED_NAMESPACED, policy::default_on_write, policy::check)
-        }
-        Kind::Tier => with(
-            typed(
-                cluster::TIER,
-                AnyResource::default_as::<TierSpec>,
-                AnyResource::validate_as::<TierSpec>,
-            ),
-            Always(&[]),
-        ),
-        Kind::WorkloadEndpoint => typed(
-            workload_endpoint::SPEC,
-            AnyResource::default_as::<WorkloadEndpointSpec>,
-            AnyResource::validate_as::<WorkloadEndpointSpec>,
-        ),
+        Kind::StagedNetworkPolicy => policy(policy::STAGED_NAMESPACED),
+        Kind::Tier => Schema::typed::<TierSpec>(cluster::TIER).reporting(Always(&[])),
+        Kind::WorkloadEndpoint => Schema::typed::<WorkloadEndpointSpec>(workload_endpoint::SPEC),
         Kind::BlockAffinity | Kind::IpamConfig | Kind::LiveMigration => return None,
     })
 }
-
-/// For kinds whose defaults are all in their table.
-fn nothing(_object: &mut AnyResource) {}
-
-/// For kinds whose rules are all in their table.
-fn no_rules(_object: &AnyResource, _old: Option<&AnyResource>, _errors: &mut FieldErrors) {}
 
 /// For kinds with one object.
 fn must_be_default(object: &AnyResource, errors: &mut FieldErrors) {

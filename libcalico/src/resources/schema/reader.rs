@@ -50,10 +50,9 @@ impl Reader {
                     others.insert(name, value);
                 }
                 (None, Unknown::Refused) => {
-                    return Err(InputError::UnknownField {
-                        path: self.path.to(&name),
-                        field: name,
-                    });
+                    let (path, among) = (self.path.to(&name), fields.iter().map(|f| f.name));
+                    let (field, among) = (name, among.collect());
+                    return Err(InputError::UnknownField { field, path, among });
                 }
             }
         }

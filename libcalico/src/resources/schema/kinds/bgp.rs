@@ -77,8 +77,8 @@ pub(super) fn check_configuration(
 ) {
     let spec = View(&object.spec);
     if object.metadata.name != "default" {
-        for (field, name) in [
-            ("nodeToNodeMeshEnabled", "nodeToNodeMeshEnabled"),
+        for (field, label) in [
+            ("nodeToNodeMeshEnabled", "NodeToNodeMeshEnabled"),
             ("asNumber", "ASNumber"),
             ("serviceLoadBalancerIPs", "ServiceLoadBalancerIPs"),
             ("serviceExternalIPs", "ServiceExternalIPs"),
@@ -86,17 +86,11 @@ pub(super) fn check_configuration(
             ("nodeMeshPassword", "NodeMeshPassword"),
             ("nodeMeshMaxRestartTime", "NodeMeshMaxRestartTime"),
         ] {
-            if spec.has(field) {
-                let label = match field {
-                    "nodeToNodeMeshEnabled" => "NodeToNodeMeshEnabled",
-                    _ => name,
-                };
-                errors.add(
-                    format!("BGPConfiguration.Spec.{label}"),
-                    spec.shown(field),
-                    format!("Cannot set {name} on a non default BGP Configuration."),
-                );
-            }
+            // COMPAT: upstream's sentences name this one as it is written, the others as in Go.
+            let name = if field == "nodeToNodeMeshEnabled" { field } else { label };
+            let reason = format!("Cannot set {name} on a non default BGP Configuration.");
+            let label = format!("BGPConfiguration.Spec.{label}");
+            errors.check(!spec.has(field), &label, spec.shown(field), &reason);
         }
     }
     let (communities, advertised) = (spec.list("communities"), spec.list("prefixAdvertisements"));

@@ -104,39 +104,24 @@ fn check_rule(place: Place, path: &str, rule: View, errors: &mut FieldErrors) {
     }
 }
 
-/// The number or name of a protocol, as one name.
-fn protocol(rule: View, field: &str) -> Option<String> {
-    let name = match rule.shown(field).as_str() {
-        "" => return None,
-        "1" => "ICMP".to_owned(),
-        "6" => "TCP".to_owned(),
-        "17" => "UDP".to_owned(),
-        "58" => "ICMPv6".to_owned(),
-        "132" => "SCTP".to_owned(),
-        name => name.to_owned(),
-    };
-    Some(name)
-}
-
-/// Ports and ICMP fields need their protocol.
+/// Ports and ICMP fields need their protocol. COMPAT: a number stands for its name with ports only.
 fn check_protocol(path: &str, rule: View, errors: &mut FieldErrors) {
-    let protocol_of_rule = protocol(rule, "protocol");
-    let name = protocol_of_rule.as_deref().unwrap_or_default();
+    let protocol = rule.shown("protocol");
+    let has_ports = matches!(protocol.as_str(), "TCP" | "UDP" | "SCTP" | "6" | "17" | "132");
     for (side, field, label) in [
         ("source", "ports", "Source.Ports"),
         ("source", "notPorts", "Source.NotPorts"),
         ("destination", "ports", "Destination.Ports"),
         ("destination", "notPorts", "Destination.NotPorts"),
     ] {
-        let ports = rule.object(side).list(field);
-        if !ports.is_empty() && !matches!(name, "TCP" | "UDP" | "SCTP") {
+        if !has_ports && !rule.object(side).list(field).is_empty() {
             let reason =
                 format!("{path}: rules that specify ports must set protocol to TCP or UDP or SCTP");
             errors.add(label, rule.object(side).shown(field), reason);
         }
     }
-    if rule.has("icmp") && !matches!(name, "ICMP" | "ICMPv6") {
-        errors.add(path, name, "icmp needs the protocol ICMP or ICMPv6");
+    if rule.has("icmp") && !matches!(protocol.as_str(), "ICMP" | "ICMPv6") {
+        errors.add(path, protocol, "icmp needs the protocol ICMP or ICMPv6");
     }
     for field in ["icmp", "notICMP"] {
         let icmp = rule.object(field);
@@ -146,13 +131,13 @@ fn check_protocol(path: &str, rule: View, errors: &mut FieldErrors) {
     }
     let version = rule.whole("ipVersion");
     for field in ["protocol", "notProtocol"] {
-        let wanted = match protocol(rule, field).as_deref() {
-            Some("ICMP") => 4,
-            Some("ICMPv6") => 6,
+        let wanted = match rule.text(field) {
+            "ICMP" => 4,
+            "ICMPv6" => 6,
             _ => continue,
         };
         if version != 0 && version != wanted {
-            let reason = format!("{field} {} needs ipVersion {wanted}", rule.shown(field));
+            let reason = format!("{field} {} needs ipVersion {wanted}", rule.text(field));
             errors.add(path, version, reason);
         }
     }
@@ -204,7 +189,7 @@ fn check_http(place: Place, path: &str, rule: View, errors: &mut FieldErrors) {
     if place.direction == "egress" && !place.profile {
         errors.add("HTTP", "egress", format!("{path}: egress rules cannot match HTTP"));
     }
-    if protocol(rule, "protocol").is_some_and(|name| name != "TCP") {
+    if rule.has("protocol") && rule.text("protocol") != "TCP" {
         let reason = format!("{path}: rules that match HTTP have the protocol TCP or none");
         errors.add("Protocol", rule.shown("protocol"), reason);
     }

@@ -333,6 +333,7 @@ fn rules_of_policies() {
                 rule(json!({ "action": "Allow", "notProtocol": "ICMP", "ipVersion": 6 })),
                 &["spec.ingress[0]"],
             ),
+            (rule(json!({ "action": "Allow", "protocol": 1, "icmp": {} })), &["spec.ingress[0]"]),
             (json!({ "ingress": many_rules }), &["spec.ingress"]),
             (from(json!({ "services": { "namespace": "b" } })), &["Services"]),
             (from(json!({ "services": { "name": "a" } })), &["Namespace"]),
