@@ -29,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// The level from which log lines are written: panic, fatal, error, warn, info or debug.
-    #[arg(short, long, global = true, default_value = "panic", value_name = "LEVEL")]
+    #[arg(short, long, global = true, default_value = "warn", value_name = "LEVEL")]
     pub log_level: String,
     /// The file that says how to reach the datastore.
     #[arg(short, long, global = true, default_value = crate::config_file::DEFAULT_PATH, value_name = "FILE")]

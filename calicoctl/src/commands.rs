@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod batch;
+mod change;
 pub mod classic;
 pub mod create;
 pub mod datastore;

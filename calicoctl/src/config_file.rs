@@ -170,6 +170,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_works_as_it_is() {
+        let settings = parse("x.cfg", include_str!("../../conf/calicoctl.cfg")).unwrap();
+        assert_eq!(settings.datastore_type.as_deref(), Some("local"));
+    }
+
+    #[test]
     fn keys_may_be_written_into_it() {
         let text = format!(
             "{HEAD}spec:\n  etcdKey: |\n    -----BEGIN\n    x\n  etcdCert: c\n  etcdPassword: 0123\n"

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use libcalico::resources::schema::{self, InputError as InvalidObject};
 use libcalico::resources::{API_VERSION, AnyResource, Kind};
 use serde_json::{Map, Value};
 
@@ -130,7 +131,7 @@ fn has_resources(path: &Path) -> bool {
 
 /// The objects of a document: itself, the items of a list, or the elements of a sequence.
 fn flatten(document: Value) -> Result<Vec<Value>, String> {
-    let mut map = match document {
+    let map = match document {
         Value::Array(list) => {
             let objects: Result<Vec<Vec<Value>>, String> = list.into_iter().map(flatten).collect();
             return Ok(objects?.concat());
@@ -143,18 +144,16 @@ fn flatten(document: Value) -> Result<Vec<Value>, String> {
     if !(of.is_empty() || Kind::from_name(of).is_some_and(|kind| KindInfo::of(kind).is_some())) {
         return Err(unknown_type(&kind, text(&map, "apiVersion")));
     }
-    if let Some(name) = map
-        .keys()
-        .find(|name| !["apiVersion", "kind", "metadata", "items"].contains(&name.as_str()))
-    {
-        return Err(not_recognised(name));
-    }
     let version = text(&map, "apiVersion").to_owned();
-    let items = match map.swap_remove("items") {
-        Some(Value::Array(items)) => items,
-        None | Some(Value::Null) => Vec::new(),
-        Some(_) => return Err(format!("items of the {kind} is no list")),
-    };
+    let mut items = Vec::new();
+    for (name, value) in map {
+        match (name.to_ascii_lowercase().as_str(), value) {
+            ("apiversion" | "kind" | "metadata", _) | ("items", Value::Null) => {}
+            ("items", Value::Array(list)) => items = list,
+            ("items", _) => return Err(format!("items of the {kind} is no list")),
+            _ => return Err(not_recognised(&name)),
+        }
+    }
     Ok(items.into_iter().map(|item| with_type(item, of, &version)).collect())
 }
 
@@ -174,21 +173,17 @@ fn with_type(item: Value, kind: &str, version: &str) -> Value {
 }
 
 /// A resource as a person wrote it.
-pub fn resource(object: Value) -> Result<AnyResource, String> {
-    let map = object.as_object();
-    let (kind, version) = match map {
-        Some(map) => (text(map, "kind"), text(map, "apiVersion")),
-        None => ("", ""),
-    };
-    let known = Kind::from_name(kind).filter(|kind| KindInfo::of(*kind).is_some());
-    if known.is_none() || version != API_VERSION {
-        return Err(unknown_type(kind, version));
-    }
-    serde_json::from_value(object).map_err(|error| error.to_string())
+fn resource(object: Value) -> Result<AnyResource, String> {
+    schema::read(object).map_err(|error| match &error {
+        InvalidObject::UnknownType { kind, version } => unknown_type(kind, version),
+        error => error.to_string(),
+    })
 }
 
+/// A member that is text; its name may be in any letter case.
 fn text<'a>(map: &'a Map<String, Value>, name: &str) -> &'a str {
-    map.get(name).and_then(Value::as_str).unwrap_or_default()
+    let member = map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    member.and_then(|(_, value)| value.as_str()).unwrap_or_default()
 }
 
 fn not_recognised(name: &str) -> String {
@@ -200,6 +195,7 @@ fn unknown_type(kind: &str, version: &str) -> String {
     let known = |kind: &Kind| KindInfo::of(*kind).is_some();
     let hint = match Kind::from_name(kind).filter(known) {
         _ if version == "v1" => ": resources of v1 go through calicoctl convert".to_owned(),
+        Some(kind) if version == API_VERSION => did_you_mean(Some(kind.name())),
         Some(_) => format!(": apiVersion must be {API_VERSION}"),
         None => did_you_mean(nearest(kind, Kind::all().filter(known).map(Kind::name))),
     };

@@ -43,6 +43,12 @@ impl Ctl {
         }
     }
 
+    /// The same with one more word, which may hold blanks.
+    pub fn also(mut self, word: &str) -> Ctl {
+        self.args.push(word.to_owned());
+        self
+    }
+
     /// The same from another host.
     pub fn on(self, host: &Arc<Host>) -> Ctl {
         Ctl { host: host.clone(), ..self }

@@ -1,4 +1,7 @@
 //! The log: lines on standard error, from a level on.
+//!
+//! Upstream's default is `panic`: nothing. Ours is `warn`, since an object that can't be read and is
+//! left out of a list must not go unnoticed.
 
 use anyhow::bail;
 use tracing::level_filters::LevelFilter;
@@ -22,6 +25,8 @@ impl Global {
         tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(std::io::stderr)
+            .with_target(false)
+            .without_time()
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init();
         Ok(())

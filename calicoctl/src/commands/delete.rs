@@ -98,6 +98,7 @@ pub async fn delete(
     client: &Client,
     resource: AnyResource,
 ) -> Result<(), ClientError> {
+    fault::check_writable("Delete", &resource)?;
     let AnyResource { kind, metadata, .. } = resource;
     let (namespace, name) = (metadata.namespace.as_str(), metadata.name.as_str());
     let (revision, deadline) = (metadata.revision(), context.deadline());

@@ -3,18 +3,16 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::Args;
-use libcalico::client::{Client, ErrorKind};
+use libcalico::client::{Client, ClientError, ErrorKind};
 use libcalico::resources::metadata::StringMap;
 
+use super::change::change;
 use super::namespace::Namespace;
 use super::{Outcome, fault};
 use crate::context::Context;
 use crate::kinds::KindInfo;
-
-/// How often a change that somebody else's crossed is made again.
-const ATTEMPTS: usize = 5;
 
 /// Arguments of `label`.
 #[derive(Debug, Args)]
@@ -52,7 +50,7 @@ impl Label {
             self.labels.iter().map(|label| self.parse(label)).collect::<anyhow::Result<_>>()?;
         KindInfo::named(&self.kind)?;
         let client = context.client()?;
-        let lines = context.block_on(self.change(context, &client, &changes))?;
+        let lines = context.block_on(self.set(context, &client, &changes))?;
         let mut out = std::io::stdout().lock();
         lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         Ok(ExitCode::SUCCESS)
@@ -74,7 +72,7 @@ impl Label {
     }
 
     /// Changes the labels of the stored resource; a line about each.
-    async fn change(
+    async fn set(
         &self,
         context: &Context,
         client: &Client,
@@ -83,26 +81,21 @@ impl Label {
         let kind = KindInfo::named(&self.kind)?.kind;
         let namespace = self.namespace.of(kind)?;
         let what = format!("{} {}", self.kind, self.name);
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let read = client.get_any(kind, namespace, &self.name, context.deadline()).await;
-            let mut resource = read.map_err(|error| match error.kind() {
-                ErrorKind::NotFound => anyhow!("{what} not found"),
-                _ => anyhow!("failed to get {what}: {}", fault::message(&error)),
-            })?;
+        let mut lines = Vec::new();
+        let id = (kind, namespace, self.name.as_str());
+        let changed = change::<anyhow::Error>(context, client, id, |mut resource| {
             let labels = &mut resource.metadata.labels;
-            let lines: Vec<String> = changes
-                .iter()
-                .map(|change| apply(labels, change, self.overwrite, &what))
-                .collect::<anyhow::Result<_>>()?;
-            match client.update(resource, context.deadline()).await {
-                Ok(_) => return Ok(lines),
-                Err(error) if error.kind() == ErrorKind::Conflict && attempts < ATTEMPTS => {}
-                Err(error) => {
-                    bail!("failed to update {what}, label not changed: {}", fault::message(&error))
-                }
+            let each = changes.iter().map(|change| apply(labels, change, self.overwrite, &what));
+            lines = each.collect::<anyhow::Result<_>>()?;
+            Ok(resource)
+        });
+        let Err(error) = changed.await else { return Ok(lines) };
+        match error.downcast_ref::<ClientError>() {
+            Some(error) if error.kind() == ErrorKind::NotFound => bail!("{what} not found"),
+            Some(error) => {
+                bail!("failed to update {what}, label not changed: {}", fault::message(error))
             }
+            None => Err(error),
         }
     }
 }

@@ -9,18 +9,14 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
-use libcalico::client::{Client, ErrorKind};
-use libcalico::resources::{AnyResource, Kind, Object, ObjectMeta, codec};
+use libcalico::client::ClientError;
+use libcalico::resources::{AnyResource, Object, ObjectMeta, codec, schema};
 use serde_json::Value;
 
 use super::namespace::Namespace;
-use super::{Outcome, fault};
+use super::{Outcome, change, fault};
 use crate::context::Context;
-use crate::input;
 use crate::kinds::KindInfo;
-
-/// How often a change that somebody else's crossed is made again.
-const ATTEMPTS: usize = 5;
 
 /// Arguments of `patch`.
 #[derive(Debug, Args)]
@@ -64,14 +60,24 @@ impl Patch {
     pub fn run(self, context: &Context) -> Outcome {
         let kind = KindInfo::named(&self.kind)?.kind;
         let namespace = self.namespace.of(kind)?;
-        let change = self.change()?;
+        let patch = self.parse()?;
         let client = context.client()?;
-        context.block_on(self.apply(context, &client, (kind, namespace), &change))?;
+        let id = (kind, namespace, self.name.as_str());
+        let patched = change::change(context, &client, id, |old| patched(&old, &patch));
+        context.block_on(async {
+            patched.await.map_err(|error| {
+                let cause = match error.downcast_ref::<ClientError>() {
+                    Some(error) => fault::message(error),
+                    None => error.to_string(),
+                };
+                anyhow!("failed to patch '{}' resource: {cause}", kind.name())
+            })
+        })?;
         writeln!(std::io::stdout().lock(), "Successfully patched 1 '{}' resource", kind.name())?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn change(&self) -> anyhow::Result<Change> {
+    fn parse(&self) -> anyhow::Result<Change> {
         let patch: Value = serde_json::from_str(&self.patch)
             .map_err(|error| anyhow!("failed to patch: the patch is no JSON: {error}"))?;
         match (&patch, self.patch_type) {
@@ -88,43 +94,23 @@ impl Patch {
             }
         }
     }
-
-    async fn apply(
-        &self,
-        context: &Context,
-        client: &Client,
-        (kind, namespace): (Kind, &str),
-        change: &Change,
-    ) -> anyhow::Result<()> {
-        let failed = |cause: String| anyhow!("failed to patch '{}' resource: {cause}", kind.name());
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let read = client.get_any(kind, namespace, &self.name, context.deadline()).await;
-            let old = read.map_err(|error| failed(fault::message(&error)))?;
-            let new = patched(&old, change).map_err(failed)?;
-            match client.update(new, context.deadline()).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Conflict && attempts < ATTEMPTS => {}
-                Err(error) => return Err(failed(fault::message(&error))),
-            }
-        }
-    }
 }
 
 /// The resource with the change. Its identity stays.
-fn patched(old: &AnyResource, change: &Change) -> Result<AnyResource, String> {
-    let mut value: Value =
-        serde_json::from_slice(&codec::encode(old)).map_err(|error| error.to_string())?;
+fn patched(old: &AnyResource, change: &Change) -> anyhow::Result<AnyResource> {
+    let stored: Value = serde_json::from_slice(&codec::encode(old))?;
+    let mut value = stored.clone();
     match change {
         Change::Merge(patch) => json_patch::merge(&mut value, patch),
-        Change::Operations(patch) => {
-            json_patch::patch(&mut value, patch).map_err(|error| error.to_string())?;
-        }
+        Change::Operations(patch) => json_patch::patch(&mut value, patch)?,
     }
-    let new = input::resource(value)?;
+    // What a newer release has stored, and we don't know, is no mistake in the patch.
+    let new = match schema::read(stored) {
+        Ok(_) => schema::read(value)?,
+        Err(_) => schema::read_stored(value)?,
+    };
     if new.key() != old.key() {
-        return Err("a patch can't change kind, name or namespace".to_owned());
+        bail!("a patch can't change kind, name or namespace");
     }
     let metadata = ObjectMeta {
         labels: new.metadata.labels,
@@ -175,6 +161,6 @@ mod tests {
     fn the_identity_stays() {
         let patch = Change::Merge(json!({"metadata": {"name": "b"}}));
         let error = patched(&pool(), &patch).unwrap_err();
-        assert_eq!(error, "a patch can't change kind, name or namespace");
+        assert_eq!(error.to_string(), "a patch can't change kind, name or namespace");
     }
 }

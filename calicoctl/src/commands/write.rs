@@ -6,12 +6,13 @@ use libcalico::resources::resource::describe;
 use libcalico::resources::{AnyResource, Object, ObjectMeta};
 
 use super::batch::{self, Batch, Verb};
+use super::change::change;
 use super::namespace::Namespace;
 use super::{Outcome, fault};
 use crate::context::Context;
 use crate::input::Files;
 
-/// How often a change that somebody else's crossed is made again.
+/// How often a resource is tried to be made that comes and goes.
 const ATTEMPTS: usize = 5;
 
 /// Whether a resource may be there already, and may be missing.
@@ -66,6 +67,12 @@ async fn write(
     mut resource: AnyResource,
     mode: Mode,
 ) -> Result<(), ClientError> {
+    let operation = match mode {
+        Mode::Create | Mode::CreateIfMissing => "Create",
+        Mode::Apply => "Apply",
+        Mode::Replace => "Update",
+    };
+    fault::check_writable(operation, &resource)?;
     // An endpoint may come without its name, which is computed.
     resource.default_on_write();
     match mode {
@@ -74,13 +81,12 @@ async fn write(
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             created => created,
         },
-        Mode::Replace => update(context, client, &resource, |old| overlay(old, &resource)).await,
+        Mode::Replace => update(context, client, &resource).await,
         Mode::Apply => {
             let mut attempts = 0;
             loop {
                 attempts += 1;
-                let overlay = |old| overlay(old, &resource);
-                let updated = update(context, client, &resource, overlay).await;
+                let updated = update(context, client, &resource).await;
                 let missing = matches!(&updated, Err(error) if error.kind() == ErrorKind::NotFound);
                 if !missing {
                     return updated;
@@ -90,6 +96,8 @@ async fn write(
                 match create(context, client, new).await {
                     Err(error)
                         if error.kind() == ErrorKind::AlreadyExists && attempts < ATTEMPTS => {}
+                    // COMPAT: what can't be made, and isn't there, is missing.
+                    Err(ClientError::NotSupported { .. }) => return updated,
                     created => return created,
                 }
             }
@@ -115,39 +123,18 @@ async fn create(
     client.create(resource, context.deadline()).await.map(drop)
 }
 
-/// The stored resource with what the given one says.
-fn overlay(old: AnyResource, new: &AnyResource) -> AnyResource {
-    let metadata = ObjectMeta {
-        labels: new.metadata.labels.clone(),
-        annotations: new.metadata.annotations.clone(),
-        ..old.metadata
-    };
-    AnyResource { metadata, ..new.clone() }
-}
-
-/// Changes a stored resource. A resourceVersion in `named`, which names it, must be the stored
-/// one's; without, a change of somebody else's is no obstacle.
-pub async fn update(
-    context: &Context,
-    client: &Client,
-    named: &AnyResource,
-    change: impl Fn(AnyResource) -> AnyResource,
-) -> Result<(), ClientError> {
-    let AnyResource { kind, metadata, .. } = named;
-    let ObjectMeta { name, namespace, resource_version: asked, .. } = metadata;
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let old = client.get_any(*kind, namespace, name, context.deadline()).await?;
-        if !asked.is_empty() && *asked != old.metadata.resource_version {
-            return Err(ClientError::Conflict { id: describe(*kind, namespace, name) });
+/// Lays a resource over the stored one, whose identity stays. A resourceVersion that it names must
+/// be the stored one's.
+async fn update(context: &Context, client: &Client, new: &AnyResource) -> Result<(), ClientError> {
+    let ObjectMeta { name, namespace, labels, annotations, resource_version, .. } = &new.metadata;
+    let id = (new.kind, namespace.as_str(), name.as_str());
+    change(context, client, id, |old| {
+        if !resource_version.is_empty() && *resource_version != old.metadata.resource_version {
+            return Err(ClientError::Conflict { id: describe(new.kind, namespace, name) });
         }
-        match client.update(change(old), context.deadline()).await {
-            Err(error)
-                if error.kind() == ErrorKind::Conflict
-                    && asked.is_empty()
-                    && attempts < ATTEMPTS => {}
-            updated => return updated.map(drop),
-        }
-    }
+        let metadata =
+            ObjectMeta { labels: labels.clone(), annotations: annotations.clone(), ..old.metadata };
+        Ok(AnyResource { metadata, ..new.clone() })
+    })
+    .await
 }

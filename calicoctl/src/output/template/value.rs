@@ -48,10 +48,8 @@ pub fn field(value: &Value, name: &str) -> Result<Value, TemplateError> {
     match name {
         "ObjectMeta" | "ListMeta" => Ok(map.get("metadata").cloned().unwrap_or_default()),
         "TypeMeta" => Ok(value.clone()),
-        _ if ENVELOPE.iter().any(|known| is(known)) => {
-            Ok(member(map, name).cloned().unwrap_or_default())
-        }
-        _ if METADATA.iter().any(|known| is(known)) => {
+        _ if ENVELOPE.iter().any(is) => Ok(member(map, name).cloned().unwrap_or_default()),
+        _ if METADATA.iter().any(is) => {
             let found = metadata.and_then(|metadata| member(metadata, name));
             Ok(found.cloned().unwrap_or_default())
         }
