@@ -79,3 +79,14 @@ pub fn run(command: Command, context: &Context) -> Outcome {
         Command::Obsolete(command) => obsolete::run(command, context),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// What clap finds wrong with the table, it says when the command is used.
+    #[test]
+    fn the_table_of_commands_is_sound() {
+        crate::cli::Cli::command().debug_assert();
+    }
+}

@@ -15,7 +15,7 @@ pub enum Command {
     /// Checks whether this host's kernel has what Calico needs: `node checksystem`.
     Checksystem(node::checksystem::Checksystem),
     /// Collects logs and the state of this host into one file: `node diags`.
-    Diags(Diags),
+    Diags(EarlyDiags),
     /// Ended with Calico 0.5.
     #[command(hide = true)]
     RestartDockerWithAlternativeUnixSocket,
@@ -26,7 +26,7 @@ pub enum Command {
 
 /// Flags of `diags`.
 #[derive(Debug, Args)]
-pub struct Diags {
+pub struct EarlyDiags {
     #[command(flatten)]
     bundle: node::diags::Diags,
     /// Nothing is sent anywhere any more.
@@ -39,13 +39,15 @@ pub fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Status => node::run(node::Command::Status, context),
         Command::Checksystem(command) => node::run(node::Command::Checksystem(command), context),
-        Command::Diags(Diags { upload: true, .. }) => {
+        Command::Diags(EarlyDiags { upload: true, .. }) => {
             bail!(
                 "--upload is no more: nothing is sent anywhere; calicoctl diags prints the path of \
                  the bundle"
             )
         }
-        Command::Diags(Diags { bundle, .. }) => node::run(node::Command::Diags(bundle), context),
+        Command::Diags(EarlyDiags { bundle, .. }) => {
+            node::run(node::Command::Diags(bundle), context)
+        }
         Command::RestartDockerWithAlternativeUnixSocket
         | Command::RestartDockerWithoutAlternativeUnixSocket => {
             bail!(
