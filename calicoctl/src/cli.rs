@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classic, datastore, ipam, node, version};
+use crate::commands::{classic, convert, datastore, ipam, node, version};
 
 /// Looks after Calico's resources, addresses and nodes.
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Old resources, v1 and Kubernetes' policies, as today's.
+    Convert(convert::Convert),
     /// Addresses: who has them, and how they are given.
     #[command(subcommand)]
     Ipam(ipam::Command),
