@@ -6,6 +6,7 @@ use cni::{AddResult, Command, Error, Plugin, Request, code};
 use cni_ipam::conf::NetConf;
 use cni_ipam::plugin::{VERSION, begin, logged};
 use cni_ipam::run::Deadline;
+use cni_ipam::status::unavailable;
 use cni_ipam::{ignored, run};
 
 use crate::conf::Conf;
@@ -44,7 +45,7 @@ impl Plugin for Calico {
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
-        let (conf, end) = start(request)?;
+        let (conf, end) = start(request).map_err(unavailable)?;
         logged(request, || run::block_on(end, status::status(conf, request, end)))
     }
 }
