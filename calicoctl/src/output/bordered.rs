@@ -54,11 +54,6 @@ impl Bordered {
         self.rows.push(cells.to_vec());
     }
 
-    /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     fn widths(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = self.headings.iter().map(|text| width(text)).collect();
         for row in &self.rows {

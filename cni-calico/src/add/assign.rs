@@ -6,7 +6,7 @@ use cni::{Error, code};
 use cni_ipam::request::Addresses;
 use cni_ipam::{add as ipam_add, check as ipam_check, fault, run};
 use libcalico::ipam::{self, Allocator, IpamError};
-use libcalico::store::{Change, Committed, Document, Key, Snapshot};
+use libcalico::store::{Change, Committed, Snapshot};
 use netutils::Mac;
 
 use super::{ATTEMPTS, Add, Known, Source, invalid_object, overtaken};

@@ -120,12 +120,10 @@ impl Rule {
         if rule.protocol.is_some() {
             words.next();
         }
-        if rule.protocol == Some(Protocol::Icmp) {
-            if words.next_if_eq(&"type").is_some() {
-                rule.icmp_type = Some(icmp_number("type", words.next())?);
-                if words.next_if_eq(&"code").is_some() {
-                    rule.icmp_code = Some(icmp_number("code", words.next())?);
-                }
+        if rule.protocol == Some(Protocol::Icmp) && words.next_if_eq(&"type").is_some() {
+            rule.icmp_type = Some(icmp_number("type", words.next())?);
+            if words.next_if_eq(&"code").is_some() {
+                rule.icmp_code = Some(icmp_number("code", words.next())?);
             }
         }
         if words.next_if_eq(&"from").is_some() {
