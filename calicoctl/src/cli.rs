@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classic, convert, datastore, ipam, node, version};
+use crate::commands::{classic, completion, convert, datastore, ipam, node, version};
 
 /// Looks after Calico's resources, addresses and nodes.
 #[derive(Debug, Parser)]
@@ -49,6 +49,10 @@ pub enum Command {
     /// The datastore as a whole.
     #[command(subcommand)]
     Datastore(datastore::Command),
+    /// The script with which a shell completes these commands.
+    Completion(completion::Completion),
+    /// Writes manual pages of these commands.
+    Man(completion::Man),
     /// Versions of this program and of the cluster.
     Version(version::Version),
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! The commands, a module each.
 
 pub mod classic;
+pub mod completion;
 pub mod convert;
 pub mod datastore;
 pub mod ipam;
@@ -18,7 +19,9 @@ pub type Outcome = anyhow::Result<ExitCode>;
 /// Does what the command says.
 pub fn run(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Completion(command) => command.run(),
         Command::Convert(command) => command.run(),
+        Command::Man(command) => command.run(),
         Command::Ipam(command) => ipam::run(command, context),
         Command::Node(command) => node::run(command, context),
         Command::Datastore(command) => datastore::run(command, context),
