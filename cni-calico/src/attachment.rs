@@ -9,7 +9,7 @@ use libcalico::names;
 use netutils::{Device, Mac, MacError};
 
 use crate::conf::{Conf, DeviceType, Own};
-use crate::dataplane::{HOST_MAC, Routing};
+use crate::dataplane::{self, Routing};
 use crate::endpoint::EndpointId;
 use crate::host_link::HostLink;
 use crate::host_local;
@@ -106,7 +106,7 @@ impl Attachment {
         let Some((field, text)) = asked::mac(&self.conf.shared)? else { return Ok(Mac::random()) };
         let invalid = |why: String| Error::new(code::INVALID_CONFIG, format!("{field}: {why}"));
         let mac: Mac = text.parse().map_err(|error: MacError| invalid(error.to_string()))?;
-        match mac.is_assignable() && mac != HOST_MAC {
+        match dataplane::is_for_container(mac) {
             true => Ok(mac),
             false => Err(invalid(format!("no container can have {mac}: ask for another one"))),
         }

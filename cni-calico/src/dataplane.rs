@@ -25,6 +25,12 @@ pub use routing::Routing;
 
 /// The MAC of every host end: a container has one neighbour only, and it never changes.
 pub const HOST_MAC: Mac = Mac::new([0xee; 6]);
+/// Whether a container's end can have this MAC: an interface can bear it, and it isn't its
+/// neighbour's.
+pub fn is_for_container(mac: Mac) -> bool {
+    mac.is_assignable() && mac != HOST_MAC
+}
+
 /// The container's next hop for IPv4.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 

@@ -20,7 +20,7 @@ use netutils::Mac;
 
 use crate::attachment::OWN_IPAM;
 use crate::conf::Conf;
-use crate::endpoint;
+use crate::{dataplane, endpoint};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -195,9 +195,9 @@ fn parse_mac(pod: &Pod, text: &str) -> Result<Mac, Error> {
         )
     };
     let mac: Mac = text.parse().map_err(|error: netutils::MacError| wrong(error.to_string()))?;
-    match mac.is_assignable() {
+    match dataplane::is_for_container(mac) {
         true => Ok(mac),
-        false => Err(wrong(format!("no interface can have {mac}"))),
+        false => Err(wrong(format!("no container can have {mac}"))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the runtime asks for beside the configuration: an address, a MAC, labels. By `CNI_ARGS`, by
+//! What the runtime asks for beside the configuration: addresses, a MAC, labels. By `CNI_ARGS`, by
 //! `runtimeConfig` (where the plugin's entry declares the capabilities `ips` and `mac`), or by
 //! `args.cni`, as CNI's conventions have it. Upstream reads the first only.
 
@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::conf::NetConf;
 
-/// The address that is asked for. The same one may be asked for in several ways, as podman does.
-pub fn address(conf: &NetConf, args: &cni::Args) -> Result<Option<IpAddr>, cni::Error> {
+/// The addresses that are asked for: one of each family at most. The same one may be asked for in
+/// several ways, as podman does.
+pub fn addresses(conf: &NetConf, args: &cni::Args) -> Result<Vec<IpAddr>, cni::Error> {
     let mut found = Vec::new();
     if let Some(text) = args.get("IP").filter(|text| !text.is_empty()) {
         found.push(ip(text).ok_or_else(|| {
@@ -33,18 +34,18 @@ pub fn address(conf: &NetConf, args: &cni::Args) -> Result<Option<IpAddr>, cni::
             }
         }
     }
-    match found.as_slice() {
-        [] => Ok(None),
-        [address] => Ok(Some(*address)),
-        more => Err(cni::Error::new(
+    let v4 = found.iter().filter(|address| address.is_ipv4()).count();
+    if v4 > 1 || found.len() - v4 > 1 {
+        return Err(cni::Error::new(
             code::UNSUPPORTED_FIELD,
             format!(
                 "the addresses {} are asked for by IP in CNI_ARGS, runtimeConfig.ips or \
-                 args.cni.ips: ask for one",
-                more.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+                 args.cni.ips: ask for one, or for one of each family",
+                found.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
             ),
-        )),
+        ));
     }
+    Ok(found)
 }
 
 /// The MAC that is asked for, as text, and where.
@@ -101,21 +102,26 @@ mod tests {
     }
 
     #[test]
-    fn one_address_may_be_asked_for_in_any_way_and_in_several() {
+    fn an_address_of_each_family_may_be_asked_for_in_any_way_and_in_several() {
         let ask = |args: &str, runtime_config: Value, cni: Value| {
             let args: cni::Args = args.parse().unwrap();
-            address(&conf(runtime_config, cni), &args).map(|ip| ip.map(|ip| ip.to_string()))
+            let found = addresses(&conf(runtime_config, cni), &args);
+            found.map(|found| found.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "))
         };
         let (one, other) = (json!({"ips": ["10.0.0.1/24"]}), json!({"ips": ["10.0.0.2"]}));
-        assert_eq!(ask("", Value::Null, Value::Null), Ok(None));
-        assert_eq!(ask("", json!({"ips": []}), json!({})), Ok(None));
-        let expected = Ok(Some("10.0.0.1".to_owned()));
+        assert_eq!(ask("", Value::Null, Value::Null), Ok(String::new()));
+        assert_eq!(ask("", json!({"ips": []}), json!({})), Ok(String::new()));
+        let expected = Ok("10.0.0.1".to_owned());
         assert_eq!(ask("IP=10.0.0.1", Value::Null, Value::Null), expected);
         assert_eq!(ask("IP=10.0.0.1/24", Value::Null, Value::Null), expected);
         assert_eq!(ask("", one.clone(), Value::Null), expected);
         assert_eq!(ask("IP=", Value::Null, one.clone()), expected);
         assert_eq!(ask("IP=10.0.0.1", one.clone(), one.clone()), expected);
+        let both = json!({"ips": ["fd00::1/64", "10.0.0.1/24"]});
+        assert_eq!(ask("", both.clone(), Value::Null), Ok("fd00::1 10.0.0.1".to_owned()));
+        assert_eq!(ask("IP=10.0.0.1", both.clone(), Value::Null), Ok("10.0.0.1 fd00::1".into()));
         for (args, runtime_config, cni, code, names) in [
+            ("IP=fd00::2", both, Value::Null, code::UNSUPPORTED_FIELD, "fd00::2, fd00::1"),
             ("IP=x", Value::Null, Value::Null, code::INVALID_ENVIRONMENT, "\"x\""),
             ("", json!({"ips": ["y"]}), Value::Null, code::INVALID_CONFIG, "runtimeConfig.ips"),
             ("", Value::Null, json!({"ips": "z"}), code::DECODING_FAILURE, "args.cni.ips"),

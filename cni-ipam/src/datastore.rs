@@ -86,7 +86,10 @@ impl Embedded {
     fn bootstrap(&self) -> Bootstrap {
         Bootstrap {
             node_name: self.node.clone(),
-            ipv4_pool: self.conf.ipv4_pool_cidr.or_else(|| bootstrap::free_ipv4_pool(&host_addresses())),
+            ipv4_pool: self
+                .conf
+                .ipv4_pool_cidr
+                .or_else(|| bootstrap::free_ipv4_pool(&host_addresses())),
             ipv6_pool: self.conf.ipv6_pool_cidr.or_else(|| bootstrap::IPV6_POOL_CIDR.parse().ok()),
         }
     }

@@ -46,8 +46,9 @@ pub fn addresses(
     identity: &Identity,
     now: OffsetDateTime,
 ) -> Result<Addresses, cni::Error> {
-    if let Some(ip) = asked::address(conf, args)? {
-        return Ok(these(&[ip], identity, now));
+    let asked = asked::addresses(conf, args)?;
+    if !asked.is_empty() {
+        return Ok(these(&asked, identity, now));
     }
     Ok(Addresses::Any(AutoAssign {
         handle: Some(identity.handle()),

@@ -26,8 +26,7 @@ impl Scripts<'_> {
             objects::pool("pool-a", "10.65.0.0/24", 26),
             objects::pool("pool-v6", "fd00:65::/64", 122),
         ])?;
-        let repository =
-            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no repository")?;
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no repository")?;
         for name in ["docker-add", "docker-remove"] {
             let script = std::fs::read(repository.join("scripts").join(name))?;
             network.host().write(&format!("/opt/scripts/{name}"), script)?;

@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn note(identity: &Identity, store: &str) -> Note {
-        let endpoint = EndpointId::of(identity, None).ok();
+        let endpoint = EndpointId::of(identity).ok();
         Note::of(&Release { identity, endpoint: endpoint.as_ref(), own_ipam: true }, store)
     }
 

@@ -179,6 +179,7 @@ fn fix_8_every_mistake_shows_before_anything_is_touched() {
         ("hwAddr", "this is not a MAC", code::DECODING_FAILURE),
         ("hwAddr", "01:00:5e:00:00:01", code::DECODING_FAILURE),
         ("hwAddr", "00:00:00:00:00:00", code::DECODING_FAILURE),
+        ("hwAddr", "ee:ee:ee:ee:ee:ee", code::DECODING_FAILURE),
     ] {
         let error = read(&[(name, value)], &mut plain()).unwrap_err();
         let named = format!("annotation cni.projectcalico.org/{name} of pod shop/cart-0");
