@@ -206,7 +206,7 @@ fn invalid(message: String) -> cni::Error {
 }
 
 /// The number in the MTU file; 0 if there is none.
-fn mtu_from(path: PathBuf, required: bool) -> Result<i64, cni::Error> {
+pub(crate) fn mtu_from(path: PathBuf, required: bool) -> Result<i64, cni::Error> {
     let shown = path.display();
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,

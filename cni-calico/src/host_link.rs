@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn of_two_adds_the_later_one_has_the_link() {
         let pod = |id, began| HostLink::of(&identity(Some(("a", "b")), id), "", began).unwrap();
-        let mut link = Link { name: "cali1".into(), ..Link::default() };
+        let mut link = Link::default();
         link.alias = Some(pod("new", 20).alias);
         assert!(pod("newest", 30).check_newest(&link).is_ok());
         let error = pod("old", 10).check_newest(&link).unwrap_err();
@@ -326,7 +326,8 @@ mod tests {
     fn a_mark_fits_into_an_alias_and_tells_attachments_apart_however_long_names_are() {
         let long = HostLink::of(&identity(None, &"c".repeat(300)), "", u64::MAX).unwrap();
         assert!(long.alias.len() <= ALIAS_MAX, "{}", long.alias);
-        let link = Link { alias: Some(long.alias.clone()), ..Link::default() };
+        let mut link = Link::default();
+        link.alias = Some(long.alias.clone());
         assert_eq!(long.owner(&link), Owner::Ours);
         let other = HostLink::of(&identity(None, &"d".repeat(300)), "", 1).unwrap();
         assert_eq!(other.owner(&link), Owner::Another);

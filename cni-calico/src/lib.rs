@@ -10,6 +10,8 @@ mod dataplane;
 mod del;
 mod delegate;
 mod endpoint;
+#[cfg(test)]
+mod fuzz;
 mod gc;
 mod host_link;
 mod host_local;

@@ -4,7 +4,7 @@
 //! down, leaves a note, and succeeds; the next verb of the network that reaches the store pays, and
 //! so may an operator's command. The notes are the node's own: a file each, for root alone.
 
-mod note;
+pub(crate) mod note;
 
 use std::fs;
 use std::path::Path;

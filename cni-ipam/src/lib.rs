@@ -23,6 +23,8 @@ pub mod conf;
 pub mod datastore;
 pub mod del;
 pub mod fault;
+#[cfg(test)]
+mod fuzz;
 pub mod gc;
 pub mod identity;
 pub mod ignored;

@@ -23,13 +23,13 @@ const ABANDONED: Duration = Duration::from_secs(600);
 
 /// A container whose endpoint and addresses are still in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(crate) struct Note {
     #[serde(rename = "network")]
-    pub(super) network: String,
+    pub(crate) network: String,
     #[serde(rename = "node")]
-    pub(super) node: String,
+    pub(crate) node: String,
     #[serde(rename = "containerID")]
-    pub(super) container_id: String,
+    pub(crate) container_id: String,
     #[serde(rename = "ifname")]
     ifname: String,
     #[serde(rename = "namespace")]
@@ -37,21 +37,21 @@ pub(super) struct Note {
     #[serde(rename = "pod", skip_serializing_if = "Option::is_none", default)]
     pod: Option<String>,
     #[serde(rename = "ipam")]
-    pub(super) own_ipam: bool,
+    pub(crate) own_ipam: bool,
     /// The store that was away, as it calls itself; empty in notes of earlier versions.
     #[serde(rename = "store", default)]
-    pub(super) store: String,
+    pub(crate) store: String,
 }
 
 /// A note and its file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) path: PathBuf,
-    pub(super) note: Note,
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) note: Note,
 }
 
 impl Note {
-    pub(super) fn of(release: &Release<'_>, store: &str) -> Note {
+    pub(crate) fn of(release: &Release<'_>, store: &str) -> Note {
         let Release { identity, endpoint, own_ipam } = *release;
         // The endpoint's may be another one: Mesos has labels that say so.
         let namespace = endpoint.map_or(identity.namespace(), EndpointId::namespace);
@@ -67,7 +67,7 @@ impl Note {
         }
     }
 
-    pub(super) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         let namespace = self.namespace.clone();
         Identity {
             workload: match &self.pod {
@@ -83,7 +83,7 @@ impl Note {
     }
 
     /// Whether paying it would take this attachment's endpoint or addresses back.
-    pub(super) fn is_about(&self, identity: &Identity) -> bool {
+    pub(crate) fn is_about(&self, identity: &Identity) -> bool {
         self.network == identity.network
             && self.node == identity.node
             && self.container_id == identity.container_id
@@ -101,7 +101,7 @@ impl Note {
     }
 
     /// Writes it, durably.
-    pub(super) fn leave(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn leave(&self, folder: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let path = folder.join(self.file_name());
         // Written aside and renamed, so that no reader sees half of it.
@@ -120,7 +120,7 @@ impl Note {
 
 /// The notes that are there, in the order of their names. What is no note is passed over with a
 /// warning: it is for a person to look at.
-pub(super) fn all(folder: &Path) -> Vec<Found> {
+pub(crate) fn all(folder: &Path) -> Vec<Found> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
@@ -158,7 +158,7 @@ fn decode(bytes: &[u8]) -> Result<Note, serde_json::Error> {
 
 /// Removes what a killed process didn't finish writing. Its DEL was answered by nobody, so the
 /// runtime calls again.
-pub(super) fn tidy(folder: &Path) {
+pub(crate) fn tidy(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let is_old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
