@@ -92,7 +92,8 @@ fn containers_reach_each_other_and_the_host(network: &Network) -> Result<()> {
         "{stored:#}"
     );
     ensure!(stored["metadata"]["labels"]["projectcalico.org/orchestrator"] == "docker");
-    let link = &host.ip(&format!("link show {}", spec["interfaceName"].as_str().context("name")?))?;
+    let link =
+        &host.ip(&format!("link show {}", spec["interfaceName"].as_str().context("name")?))?;
     ensure!(link[0]["ifalias"] == "calico-rs:calicoctl:container/run-netns-a/eth1", "{link}");
 
     says(
@@ -309,8 +310,8 @@ impl Engine<'_> {
 
     /// Makes it know these containers: name, id, process, whether it runs, network mode.
     fn knows(&self, containers: &[(&str, &str, u32, bool, &str)]) -> Result<()> {
-        let mut script = "#!/bin/sh\n[ \"$1 $2 $3 $4\" = 'inspect --type container --' ] || exit 9\n"
-            .to_owned();
+        let mut script =
+            "#!/bin/sh\n[ \"$1 $2 $3 $4\" = 'inspect --type container --' ] || exit 9\n".to_owned();
         for (name, id, pid, running, mode) in containers {
             let answer = json!([{
                 "Id": id, "Name": format!("/{name}"),
@@ -393,7 +394,9 @@ fn an_engine_names_containers(network: &Network) -> Result<()> {
     before.nothing_left()?;
 
     // An engine that can't be asked is no container that doesn't exist.
-    engine.is("#!/bin/sh\necho 'Cannot connect to the Docker daemon at unix:///run/x.' >&2; exit 1")?;
+    engine.is(
+        "#!/bin/sh\necho 'Cannot connect to the Docker daemon at unix:///run/x.' >&2; exit 1",
+    )?;
     refuses(
         engine.ctl(network, "container add web ipv4"),
         "Container web was not found. docker: Cannot connect to the Docker daemon at \
@@ -437,7 +440,10 @@ fn profiles_of_a_container(network: &Network) -> Result<()> {
         network.ctl("container /run/netns/a profile remove web"),
         "Profile web is not in endpoint profile list",
     )?;
-    says(network.ctl("container /run/netns/a profile set PROF_A web"), "Profiles PROF_A, web set\n")?;
+    says(
+        network.ctl("container /run/netns/a profile set PROF_A web"),
+        "Profiles PROF_A, web set\n",
+    )?;
     profiles(json!(["prof-a-447651e6", "web"]))?;
     // Another address leaves them alone.
     network.ctl("container /run/netns/a ip add ipv4").ok()?;
@@ -502,9 +508,11 @@ fn what_can_not_be_done_says_so_and_leaves_nothing(network: &Network) -> Result<
         before.nothing_left().with_context(|| line.to_owned())?;
     }
     // Not as root: exit status 2, and before anything is looked at.
-    for line in ["add nobody ipv4", "remove nobody", "nobody ip add ipv4", "nobody ip remove 10.0.0.1"]
+    for line in
+        ["add nobody ipv4", "remove nobody", "nobody ip add ipv4", "nobody ip remove 10.0.0.1"]
     {
-        let line = format!("setpriv --reuid=65534 --clear-groups /opt/bin/calicoctl container {line}");
+        let line =
+            format!("setpriv --reuid=65534 --clear-groups /opt/bin/calicoctl container {line}");
         let mut command = tests::command("/bin/sh");
         command.args(["-c", &line]);
         let output = host.output(command, b"", tests::LIMIT)?;
@@ -668,10 +676,16 @@ fn killed_at_any_time_and_removed(network: &Network) -> Result<()> {
         let limit = f64::from(after) / 1000.0;
         command.args([
             "-c",
-            &format!("{datastore} exec timeout -s KILL {limit} /opt/bin/calicoctl container {line}"),
+            &format!(
+                "{datastore} exec timeout -s KILL {limit} /opt/bin/calicoctl container {line}"
+            ),
         ]);
         let is_done = network.host().output(command, b"", tests::LIMIT)?.status.success();
-        if is_done { done += 1 } else { killed += 1 }
+        if is_done {
+            done += 1
+        } else {
+            killed += 1
+        }
         Ok(is_done)
     };
     for after in (1..=60).step_by(3) {
