@@ -31,9 +31,10 @@ pub struct Explain {
     /// The node on which the workload would run.
     #[arg(long, value_name = "NODE")]
     node: String,
-    /// The namespace of the workload; its labels can be given with --namespace-label.
-    #[arg(long, value_name = "NAMESPACE", default_value = "default")]
-    namespace: String,
+    /// The workload's namespace in Kubernetes; its labels can be given with --namespace-label.
+    /// Without it the workload is none of Kubernetes'.
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
     /// A label of the namespace, as Kubernetes has it: name=value. May be given more than once.
     #[arg(long, value_name = "LABEL")]
     namespace_label: Vec<String>,
@@ -80,7 +81,7 @@ impl Explain {
                     self.tell_address(&address, locked)?;
                 }
                 None => {
-                    let families = self.families(&labels, &client, context).await?;
+                    let families = self.families(labels, &client, context).await?;
                     self.tell(&families, locked)?;
                 }
             }
@@ -88,17 +89,19 @@ impl Explain {
         })
     }
 
-    /// The labels that IPAM's namespace selectors see.
-    fn namespace_labels(&self) -> anyhow::Result<Labels> {
+    /// The labels that pools select namespaces by; none for a workload that has no namespace.
+    fn namespace_labels(&self) -> anyhow::Result<Option<Labels>> {
         let mut labels = Labels::new();
-        let name = "kubernetes.io/metadata.name".to_owned();
-        labels.insert(name, self.namespace.clone());
+        if let Some(namespace) = &self.namespace {
+            // Every namespace has this one.
+            labels.insert("kubernetes.io/metadata.name".to_owned(), namespace.clone());
+        }
         for label in &self.namespace_label {
             let (name, value) =
                 label.split_once('=').with_context(|| format!("invalid label {label}"))?;
             labels.insert(name.to_owned(), value.to_owned());
         }
-        Ok(labels)
+        Ok((!labels.is_empty()).then_some(labels))
     }
 
     async fn locked(&self, client: &Client, context: &Context) -> anyhow::Result<bool> {
@@ -112,14 +115,14 @@ impl Explain {
 
     async fn families(
         &self,
-        labels: &Labels,
+        labels: Option<Labels>,
         client: &Client,
         context: &Context,
     ) -> anyhow::Result<Vec<(Family, Explanation)>> {
         let allocator = Allocator::new(&**client.store());
         let request = AutoAssign {
             intended_use: self.intended_use,
-            namespace_labels: Some(labels.clone()),
+            namespace_labels: labels,
             ..AutoAssign::new(&self.node)
         };
         let mut families = Vec::new();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use ipnet::IpNet;
 use libcalico::ipam::{
     Allocator, Attributes, BlockUtilization, IpamError, IpamErrorKind, Usage, Utilization,
 };
@@ -166,25 +167,22 @@ impl Show {
         table
     }
 
-    fn usage_json(&self, utilization: &Utilization) -> serde_json::Value {
-        let block = |block: &BlockUtilization| json!({ "cidr": block.cidr, "affinity": block.affinity, "usage": block.usage });
-        let pools: Vec<_> = utilization
-            .pools
-            .iter()
-            .map(|pool| {
-                let mut value =
-                    json!({ "name": pool.name, "cidr": pool.cidr, "usage": pool.usage });
-                if self.show_blocks {
-                    value["blocks"] = pool.blocks.iter().map(block).collect();
-                }
-                value
-            })
-            .collect();
-        let mut value = json!({ "pools": pools });
-        if self.show_blocks {
-            value["orphans"] = utilization.orphans.iter().map(block).collect();
-        }
-        value
+    fn usage_json<'a>(&self, utilization: &'a Utilization) -> UsageJson<'a> {
+        let block = |block: &'a BlockUtilization| BlockJson {
+            cidr: block.cidr,
+            affinity: block.affinity.as_deref(),
+            usage: block.usage,
+        };
+        let blocks = |blocks: &'a [BlockUtilization]| {
+            self.show_blocks.then(|| blocks.iter().map(block).collect())
+        };
+        let pools = utilization.pools.iter().map(|pool| PoolJson {
+            name: &pool.name,
+            cidr: pool.cidr,
+            usage: pool.usage,
+            blocks: blocks(&pool.blocks),
+        });
+        UsageJson { pools: pools.collect(), orphans: blocks(&utilization.orphans) }
     }
 
     fn borrowed(&self, context: &Context) -> Outcome {
@@ -208,6 +206,37 @@ impl Show {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// How full all is, for programs. Typed, since a JSON value holds no number above 2^64.
+#[derive(Serialize)]
+struct UsageJson<'a> {
+    #[serde(rename = "pools")]
+    pools: Vec<PoolJson<'a>>,
+    #[serde(rename = "orphans", skip_serializing_if = "Option::is_none")]
+    orphans: Option<Vec<BlockJson<'a>>>,
+}
+
+#[derive(Serialize)]
+struct PoolJson<'a> {
+    #[serde(rename = "name")]
+    name: &'a str,
+    #[serde(rename = "cidr")]
+    cidr: IpNet,
+    #[serde(rename = "usage")]
+    usage: Usage,
+    #[serde(rename = "blocks", skip_serializing_if = "Option::is_none")]
+    blocks: Option<Vec<BlockJson<'a>>>,
+}
+
+#[derive(Serialize)]
+struct BlockJson<'a> {
+    #[serde(rename = "cidr")]
+    cidr: IpNet,
+    #[serde(rename = "affinity")]
+    affinity: Option<&'a str>,
+    #[serde(rename = "usage")]
+    usage: Usage,
 }
 
 /// An address that a node has in a block of somebody else.

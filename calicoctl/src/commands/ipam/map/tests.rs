@@ -198,7 +198,11 @@ each cell is an address: capitals are in use, small letters free in a node's
         "a".repeat(63),
         "b".repeat(64)
     );
-    assert_eq!(text(documents, None, 80), expected);
+    let picture = picture(documents, None, frame(80));
+    assert_eq!(draw(&picture, 80, Colours::None), expected);
+    // Numbers may be too large for 64 bits.
+    let json = serde_json::to_string(&picture).expect("it has a JSON form");
+    assert!(json.contains("18446744073709551616"), "{json}");
 }
 
 #[test]
