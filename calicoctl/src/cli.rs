@@ -6,8 +6,8 @@ mod log;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    apply, classic, create, datastore, delete, get, ipam, label, node, patch, replace, validate,
-    version,
+    apply, classic, convert, create, datastore, delete, get, ipam, label, node, patch, replace,
+    validate, version,
 };
 
 pub use complaint::explain;
@@ -61,6 +61,8 @@ pub enum Command {
     Label(label::Label),
     /// Checks resources without a datastore.
     Validate(validate::Validate),
+    /// Old resources, v1 and Kubernetes' policies, as today's.
+    Convert(convert::Convert),
     /// Addresses: who has them, and how they are given.
     #[command(subcommand)]
     Ipam(ipam::Command),

@@ -4,6 +4,7 @@ pub mod apply;
 mod batch;
 mod change;
 pub mod classic;
+pub mod convert;
 pub mod create;
 pub mod datastore;
 pub mod delete;
@@ -38,6 +39,7 @@ pub fn run(command: Command, context: &Context) -> Outcome {
         Command::Patch(command) => command.run(context),
         Command::Label(command) => command.run(context),
         Command::Validate(command) => command.run(),
+        Command::Convert(command) => command.run(),
         Command::Ipam(command) => ipam::run(command, context),
         Command::Node(command) => node::run(command, context),
         Command::Datastore(command) => datastore::run(command, context),
