@@ -6,8 +6,8 @@ mod log;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    apply, classic, convert, create, datastore, delete, get, ipam, label, node, patch, replace,
-    validate, version,
+    apply, classic, completion, convert, create, datastore, delete, get, ipam, label, node, patch,
+    replace, validate, version,
 };
 
 pub use complaint::explain;
@@ -72,6 +72,10 @@ pub enum Command {
     /// The datastore as a whole.
     #[command(subcommand)]
     Datastore(datastore::Command),
+    /// The script with which a shell completes these commands.
+    Completion(completion::Completion),
+    /// Writes manual pages of these commands.
+    Man(completion::Man),
     /// Versions of this program and of the cluster.
     Version(version::Version),
     #[command(flatten)]

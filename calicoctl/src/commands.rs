@@ -4,6 +4,7 @@ pub mod apply;
 mod batch;
 mod change;
 pub mod classic;
+pub mod completion;
 pub mod convert;
 pub mod create;
 pub mod datastore;
@@ -39,7 +40,9 @@ pub fn run(command: Command, context: &Context) -> Outcome {
         Command::Patch(command) => command.run(context),
         Command::Label(command) => command.run(context),
         Command::Validate(command) => command.run(),
+        Command::Completion(command) => command.run(),
         Command::Convert(command) => command.run(),
+        Command::Man(command) => command.run(),
         Command::Ipam(command) => ipam::run(command, context),
         Command::Node(command) => node::run(command, context),
         Command::Datastore(command) => datastore::run(command, context),
