@@ -9,7 +9,6 @@ mod names;
 mod object;
 mod rules;
 mod v1;
-mod yaml;
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -17,14 +16,15 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use libcalico::client::prepare_create;
-use libcalico::resources::AnyResource;
+use libcalico::resources::schema;
 use object::ConvertError;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Outcome;
+use crate::input::yaml;
+use crate::output;
 
 /// Flags of `convert`.
 #[derive(Debug, Args)]
@@ -88,8 +88,8 @@ impl Convert {
         };
         let mut out = io::stdout().lock();
         match self.output {
-            Format::Yaml => out.write_all(yaml::to_string(&result).as_bytes())?,
-            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&result)?)?,
+            Format::Yaml => write!(out, "{}", output::yaml::to_string(&result))?,
+            Format::Json => writeln!(out, "{}", output::json::to_string(&result))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -108,6 +108,7 @@ impl Convert {
 fn flatten(document: &Value) -> Vec<&Value> {
     let is_list = || document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
     match (document, document.get("items")) {
+        (Value::Null, _) => Vec::new(),
         (Value::Array(list), _) => list.iter().flat_map(flatten).collect(),
         (_, Some(Value::Array(items))) if is_list() => items.iter().flat_map(flatten).collect(),
         (document, _) => vec![document],
@@ -129,7 +130,7 @@ fn convert(input: &Value) -> Result<Value, ConvertError> {
 
 /// Whether v3 would take it.
 fn validate(converted: &Value) -> Result<(), String> {
-    let mut resource = AnyResource::deserialize(converted).map_err(|error| error.to_string())?;
+    let mut resource = schema::read(converted.clone()).map_err(|error| error.to_string())?;
     let checked = prepare_create(&mut resource, OffsetDateTime::now_utc(), Uuid::nil());
     checked.map(drop).map_err(|error| error.to_string())
 }
