@@ -6,6 +6,7 @@ use libcalico::config::Settings;
 use libcalico::ipam::affinity::Affinity;
 use libcalico::ipam::handle::Handle;
 use libcalico::ipam::{Block, IpamConfig, check};
+use libcalico::kubernetes::{Allowed, Namespace, Pod, PodRecord, PodRequest};
 use libcalico::resources::{
     AnyResource, ClusterInformation, IpPool, IpReservation, IpamConfiguration, Node, Object,
     Profile, Tier, WorkloadEndpoint,
@@ -184,5 +185,49 @@ fn endpoints_of_etcd() {
                 assert!(!error.to_string().contains("secret@"), "{error}");
             }
         }
+    });
+}
+
+#[test]
+fn pods_and_what_their_annotations_ask() {
+    let pod = serde_json::json!({
+        "kind": "Pod", "apiVersion": "v1",
+        "metadata": {
+            "name": "cart-0", "namespace": "shop", "generateName": "cart-", "uid": "u",
+            "creationTimestamp": "2026-03-02T10:15:42Z", "labels": {"app": "cart"},
+            "annotations": {
+                "cni.projectcalico.org/ipv4pools": "[\"10.0.0.0/16\",\"pool-a\"]",
+                "cni.projectcalico.org/ipv6pools": "[\"fd00::/64\"]",
+                "cni.projectcalico.org/ipFamilies": "[\"IPv4\",\"IPv6\"]",
+                "cni.projectcalico.org/ipAddrs": "[\"10.0.0.7\",\"fd00::7\"]",
+                "cni.projectcalico.org/floatingIPs": "[\"198.51.100.20\"]",
+                "cni.projectcalico.org/allowedSourcePrefixes": "[\"203.0.113.5/28\"]",
+                "cni.projectcalico.org/hwAddr": "1c:0c:0a:c0:ff:ee",
+                "cni.projectcalico.org/containerID": "c1",
+                "kubernetes.io/ingress-bandwidth": "10M",
+                "qos.projectcalico.org/egressPacketRate": "1k",
+            },
+        },
+        "spec": {"nodeName": "node-a1", "serviceAccountName": "sa", "containers": [
+            {"name": "c", "ports": [{"name": "http", "containerPort": 80, "hostPort": 8080,
+                                     "hostIP": "0.0.0.0", "protocol": "TCP"}]}]},
+        "status": {"phase": "Running", "podIP": "10.65.14.7", "podIPs": [{"ip": "10.65.14.7"}]},
+    });
+    let mut bare = pod.clone();
+    bare["metadata"]["annotations"] = serde_json::json!({});
+    let mut waiting = pod.clone();
+    waiting["status"] = serde_json::json!({"phase": "Pending"});
+    let seeds = [pod, bare, waiting].map(|pod| pod.to_string().into_bytes());
+    let allowed =
+        Allowed { calico_ipam: true, ip_addrs_no_ipam: true, floating_ips: true, families: None };
+    fuzz::run("pod", &seeds, |bytes| {
+        if let Ok(value) = serde_json::from_slice(bytes) {
+            let _ = PodRecord::read(&value);
+        }
+        let namespace: Namespace = serde_json::from_slice(bytes).unwrap_or_default();
+        let Ok(pod) = serde_json::from_slice::<Pod>(bytes) else { return };
+        let _ = pod.endpoint("");
+        let _ = PodRequest::read(&pod, &namespace, allowed);
+        let _ = PodRequest::read(&pod, &Namespace::default(), allowed);
     });
 }
