@@ -223,10 +223,9 @@ impl ByHand {
         netns: Option<&Netns>,
     ) -> Result<(), ByHandError> {
         let host_link = HostLink::here(&self.identity(ifname))?;
-        let local = Local { host_link: &host_link, ifname };
-        let path = netns.map(Netns::path);
-        let host = local.remove_marked(path).await?;
-        local.remove_unmarked(&host, path, claim).await?;
+        let local = Local { host_link: &host_link, ifname, netns };
+        let host = local.remove_marked().await?;
+        local.remove_unmarked(&host, claim).await?;
         Ok(())
     }
 

@@ -148,7 +148,7 @@ impl Conf {
         }
         let Removal { defer_release } = config.parse()?;
         let own = Own { defer_release, ..Own::default() };
-        Ok(Conf { shared: NetConf::parse(config)?, own })
+        Ok(Conf { shared: NetConf::read(config)?, own })
     }
 
     /// What must answer before a container is attached.

@@ -17,6 +17,7 @@ use cni_ipam::identity::Identity;
 use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, node, run};
 use libcalico::store::{Snapshot, StoreError};
+use netutils::Netns;
 use tracing::{Instrument, debug_span};
 
 use local::{Claim, Local};
@@ -56,8 +57,9 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
             Err(error) => Store::Refused(error.clone()),
         }
     };
-    let local = Local { host_link: &host_link, ifname: &identity.ifname };
-    let marked = local.remove_marked(request.netns.as_deref()).instrument(debug_span!("links"));
+    let netns = request.netns.as_deref().and_then(|path| Netns::open(path).ok());
+    let local = Local { host_link: &host_link, ifname: &identity.ifname, netns: netns.as_ref() };
+    let marked = local.remove_marked().instrument(debug_span!("links"));
     let (store, host) = tokio::join!(asked, marked);
     let mut errors = Vec::new();
     match host {
@@ -75,8 +77,7 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
                 _ if identity.pod().is_none() => Claim::Nobody,
                 _ => Claim::Another,
             };
-            let netns = request.netns.as_deref();
-            errors.extend(local.remove_unmarked(&host, netns, claim).await.err());
+            errors.extend(local.remove_unmarked(&host, claim).await.err());
         }
         Err(error) => errors.push(error),
     }

@@ -45,7 +45,7 @@ impl Plugin for Calico {
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
-        let (conf, end) = start(request)?;
+        let (conf, end) = start(request).map_err(unavailable)?;
         let work = || run::block_on(end, status::status(conf, request, end));
         logged(request, || work().map_err(unavailable))
     }

@@ -160,9 +160,14 @@ pub struct Policy {
 }
 
 impl NetConf {
+    /// Reads the configuration, whatever it asks for.
+    pub fn read(config: &cni::NetworkConfig) -> Result<NetConf, cni::Error> {
+        config.parse()
+    }
+
     /// Reads the configuration and refuses what can't be meant.
     pub fn parse(config: &cni::NetworkConfig) -> Result<NetConf, cni::Error> {
-        let conf: NetConf = config.parse()?;
+        let conf = NetConf::read(config)?;
         for (field, value) in [
             ("ipam.assign_ipv4", &conf.ipam.assign_ipv4),
             ("ipam.assign_ipv6", &conf.ipam.assign_ipv6),

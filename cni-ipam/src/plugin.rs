@@ -43,7 +43,7 @@ impl Plugin for Ipam {
     }
 
     fn status(&self, request: &Request) -> Result<(), Error> {
-        let (conf, end) = start(request)?;
+        let (conf, end) = start(request).map_err(status::unavailable)?;
         let work = || run::block_on(end, status::status(&conf));
         logged(request, || work().map_err(status::unavailable))
     }

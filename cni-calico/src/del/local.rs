@@ -2,7 +2,6 @@
 //! it must be known otherwise to be the attachment's.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use cni::Error;
 use netutils::{Link, Netlink, Netns};
@@ -25,14 +24,17 @@ pub(crate) enum Claim<'a> {
 pub(crate) struct Local<'a> {
     pub(crate) host_link: &'a HostLink,
     pub(crate) ifname: &'a str,
+    /// The container's namespace, if it is still there. It is opened once: whatever the path leads
+    /// to later is none of ours.
+    pub(crate) netns: Option<&'a Netns>,
 }
 
 impl Local<'_> {
     /// Removes the links that are marked as this attachment's. Needs nothing but the kernel.
-    pub(crate) async fn remove_marked(&self, netns: Option<&Path>) -> Result<Netlink, Error> {
+    pub(crate) async fn remove_marked(&self) -> Result<Netlink, Error> {
         let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
         let mut links = self.host_link.find(&host, None).await?;
-        if let Some(inside) = inside(&host, netns) {
+        if let Some(inside) = self.inside(&host) {
             let interface = inside.interface(self.ifname).await?;
             let end = inside.host_end(&host, interface.as_ref()).await?;
             let is_ours = |end: &Link| self.host_link.owner(end) == Owner::Ours;
@@ -56,14 +58,13 @@ impl Local<'_> {
     pub(crate) async fn remove_unmarked(
         &self,
         host: &Netlink,
-        netns: Option<&Path>,
         claim: Claim<'_>,
     ) -> Result<(), Error> {
         let name = match claim {
             Claim::Ours(name) => Some(name),
             Claim::Another | Claim::Nobody => None,
         };
-        let peer = match inside(host, netns) {
+        let peer = match self.inside(host) {
             Some(inside) => {
                 let interface = inside.interface(self.ifname).await?;
                 inside.host_end(host, interface.as_ref()).await?
@@ -82,24 +83,21 @@ impl Local<'_> {
         }
         Ok(())
     }
+
+    /// The container's namespace, if it is really the container's own.
+    fn inside(&self, host: &Netlink) -> Option<Inside<'_>> {
+        let netns = self.netns.filter(|netns| !netns.is_same(host.netns()))?;
+        Some(Inside { container: Netlink::open_in(netns).ok()?, netns })
+    }
 }
 
 /// A container's namespace.
-struct Inside {
+struct Inside<'a> {
     container: Netlink,
-    netns: Netns,
+    netns: &'a Netns,
 }
 
-/// The container's namespace, if it is still there and really the container's own.
-fn inside(host: &Netlink, netns: Option<&Path>) -> Option<Inside> {
-    let netns = Netns::open(netns?).ok()?;
-    if netns.is_same(host.netns()) {
-        return None;
-    }
-    Some(Inside { container: Netlink::open_in(&netns).ok()?, netns })
-}
-
-impl Inside {
+impl Inside<'_> {
     /// The interface of this name.
     async fn interface(&self, ifname: &str) -> Result<Option<Link>, Error> {
         self.container.link(ifname).await.map_err(|error| dataplane::fault(&error))
@@ -112,7 +110,7 @@ impl Inside {
         interface: Option<&Link>,
     ) -> Result<Option<Link>, Error> {
         let Some(interface) = interface else { return Ok(None) };
-        dataplane::host_end(host, &self.netns, interface)
+        dataplane::host_end(host, self.netns, interface)
             .await
             .map_err(|error| dataplane::fault(&error))
     }
