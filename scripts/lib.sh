@@ -5,7 +5,7 @@
 packages_build=(gcc libc6-dev protobuf-compiler libprotobuf-dev) # protoc and its types: etcd's client
 packages_demo=(iproute2 iputils-ping jq procps sqlite3)
 packages_test=(etcd-server etcd-client openssl sqlite3 jq iproute2 iputils-ping ca-certificates
-    containerd runc podman containernetworking-plugins busybox-static bird2)
+    containerd runc podman containernetworking-plugins iptables busybox-static bird2)
 
 say() { printf '\n=== %s\n' "$*"; }
 
