@@ -99,7 +99,8 @@ impl PolicyWait {
     /// Waits until the endpoint is programmed, and tells whether it is.
     pub async fn wait(&self, expected: Programmed<'_>, end: Deadline) -> bool {
         let end = end.end().checked_sub(RESERVE).unwrap_or(end.end());
-        let end = end.min(Instant::now() + self.limit);
+        // A limit beyond what a clock can say is none.
+        let end = Instant::now().checked_add(self.limit).map_or(end, |limit| end.min(limit));
         let come = tokio::time::timeout_at(end.into(), self.come(expected)).await;
         if come.is_err() {
             tracing::warn!(
