@@ -122,6 +122,7 @@ fn patched(old: &AnyResource, change: &Change) -> anyhow::Result<AnyResource> {
 
 #[cfg(test)]
 mod tests {
+    use libcalico::resources::Kind;
     use serde_json::json;
 
     use super::*;
