@@ -63,8 +63,8 @@ impl Context {
     }
 
     async fn check_version(&self, client: &Client) -> anyhow::Result<()> {
-        let read = client.get::<ClusterInformationSpec>("", "default", self.deadline()).await;
-        match read {
+        let read = client.get::<ClusterInformationSpec>("", "default", self.deadline());
+        match patiently("asking the datastore", read).await {
             Ok(cluster) => match version::mismatch(&cluster.spec.calico_version) {
                 Some(message) => bail!(message),
                 None => Ok(()),

@@ -1,5 +1,6 @@
 //! What is wrong with the arguments, in one line as upstream words it.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -12,17 +13,12 @@ pub fn explain(error: &clap::Error) -> ExitCode {
         error.kind()
     {
         // Nobody can be told when this fails.
-        let _ = print_help(error);
+        let _ = write!(std::io::stdout().lock(), "{}", error.render());
         return ExitCode::SUCCESS;
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
     eprintln!("{}", line(error, &words));
     ExitCode::FAILURE
-}
-
-fn print_help(error: &clap::Error) -> std::io::Result<()> {
-    use std::io::Write;
-    write!(std::io::stdout().lock(), "{}", error.render())
 }
 
 /// The one line. `words` are the arguments as they were written.

@@ -22,6 +22,7 @@ pub struct Verb {
 pub struct Batch {
     kind: Option<Kind>,
     requested: usize,
+    failed: usize,
     errors: Vec<String>,
 }
 
@@ -40,17 +41,26 @@ impl Batch {
             same &= Some(kind) == first;
             requested += 1;
         }
-        Batch { kind: first.filter(|_| same), requested, errors: Vec::new() }
+        Batch { kind: first.filter(|_| same), requested, failed: 0, errors: Vec::new() }
     }
 
     /// Notes that one of them wasn't handled.
     pub fn failed(&mut self, error: String) {
+        self.failed += 1;
         self.errors.push(error);
+    }
+
+    /// Notes that this many weren't even tried.
+    pub fn not_tried(&mut self, count: usize) {
+        if count > 0 {
+            self.failed += count;
+            self.errors.push(format!("{count} more were not tried"));
+        }
     }
 
     /// Prints what became of them: one line.
     pub fn report(&self, verb: Verb) -> Outcome {
-        let (kind, failed) = (self.kind(), self.errors.len());
+        let (kind, failed) = (self.kind(), self.failed);
         let handled = self.requested.saturating_sub(failed);
         let errors = self.errors.join(" ");
         let Verb { base, past } = verb;
@@ -72,7 +82,7 @@ impl Batch {
 
     /// Prints what became of them: a line for those that were handled, and one for each other.
     pub fn report_each(&self, verb: Verb) -> Outcome {
-        let (kind, failed) = (self.kind(), self.errors.len());
+        let (kind, failed) = (self.kind(), self.failed);
         let handled = self.requested.saturating_sub(failed);
         if handled > 0 {
             let mut out = std::io::stdout().lock();

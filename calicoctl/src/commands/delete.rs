@@ -53,7 +53,7 @@ impl Delete {
                 };
                 batch.failed(fault::message(&error));
                 if error.kind() == ErrorKind::Unavailable {
-                    (at + 1..count).for_each(|_| batch.failed("not tried".to_owned()));
+                    batch.not_tried(count - at - 1);
                     break;
                 }
             }

@@ -8,7 +8,7 @@ use clap::Args;
 use libcalico::client::{Client, ClientError, ErrorKind};
 use libcalico::resources::metadata::StringMap;
 
-use super::change::change;
+use super::change::{Id, change};
 use super::namespace::Namespace;
 use super::{Outcome, fault};
 use crate::context::Context;
@@ -48,9 +48,10 @@ impl Label {
     pub fn run(self, context: &Context) -> Outcome {
         let changes: Vec<Change> =
             self.labels.iter().map(|label| self.parse(label)).collect::<anyhow::Result<_>>()?;
-        KindInfo::named(&self.kind)?;
+        let kind = KindInfo::named(&self.kind)?.kind;
+        let id = (kind, self.namespace.of(kind)?, self.name.as_str());
         let client = context.client()?;
-        let lines = context.block_on(self.set(context, &client, &changes))?;
+        let lines = context.block_on(self.set(context, &client, id, &changes))?;
         let mut out = std::io::stdout().lock();
         lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         Ok(ExitCode::SUCCESS)
@@ -76,13 +77,11 @@ impl Label {
         &self,
         context: &Context,
         client: &Client,
+        id: Id<'_>,
         changes: &[Change<'_>],
     ) -> anyhow::Result<Vec<String>> {
-        let kind = KindInfo::named(&self.kind)?.kind;
-        let namespace = self.namespace.of(kind)?;
         let what = format!("{} {}", self.kind, self.name);
         let mut lines = Vec::new();
-        let id = (kind, namespace, self.name.as_str());
         let changed = change::<anyhow::Error>(context, client, id, |mut resource| {
             let labels = &mut resource.metadata.labels;
             let each = changes.iter().map(|change| apply(labels, change, self.overwrite, &what));

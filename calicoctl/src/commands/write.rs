@@ -9,7 +9,7 @@ use super::batch::{self, Batch, Verb};
 use super::change::change;
 use super::namespace::Namespace;
 use super::{Outcome, fault};
-use crate::context::Context;
+use crate::context::{Context, patiently};
 use crate::input::Files;
 
 /// How often a resource is tried to be made that comes and goes.
@@ -48,11 +48,14 @@ pub fn run(
         }
         let count = resources.len();
         for (at, resource) in resources.into_iter().enumerate() {
-            let Err(error) = write(context, &client, resource, mode).await else { continue };
+            let ObjectMeta { namespace, name, .. } = &resource.metadata;
+            let what = format!("writing {}", describe(resource.kind, namespace, name));
+            let written = patiently(&what, write(context, &client, resource, mode)).await;
+            let Err(error) = written else { continue };
             batch.failed(fault::message(&error));
             if error.kind() == ErrorKind::Unavailable {
                 // To wait for it again and again helps nobody.
-                (at + 1..count).for_each(|_| batch.failed("not tried".to_owned()));
+                batch.not_tried(count - at - 1);
                 break;
             }
         }

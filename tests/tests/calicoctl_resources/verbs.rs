@@ -48,6 +48,8 @@ fn statuses_and_streams(network: &Network) -> Result<()> {
     answers(
         network,
         &[
+            ("", 0, "Looks after Calico's resources, addresses and nodes…"),
+            ("get --help", 0, "Shows resources…"),
             ("apply", 1, "no file: name one with -f FILE, or - for standard input\n"),
             ("apply -f none.yaml", 1, "failed to execute command: cannot read none.yaml: …"),
             ("apply -f empty.yaml", 1, "no resources specified in file empty.yaml\n"),
