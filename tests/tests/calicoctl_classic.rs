@@ -782,6 +782,7 @@ fn every_command_of_the_early_documents_answers(network: &Network) -> Result<()>
     let _pods = (host.pod("a")?, host.pod("b")?);
     let e = "node--a-docker-run--netns--a-eth1";
     let lines = [
+        ("node --ip=192.0.2.1 --ip6=2001:db8::1 --node-image=calico/node --as=64511", false),
         ("node bgppeer add 10.0.0.9 as 64512", true),
         ("node bgppeer show", true),
         ("node bgppeer show --ipv4", true),
@@ -850,7 +851,7 @@ fn every_command_of_the_early_documents_answers(network: &Network) -> Result<()>
         ("config get logLevel", true),
         ("config unset logLevel", true),
         ("config get LogSeverityScreen --raw=felix", true),
-        ("node stop", true),
+        ("node stop --force", true),
     ];
     for (line, succeeds) in lines {
         let answer = network.ctl(line).run()?;

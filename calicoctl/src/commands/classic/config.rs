@@ -106,30 +106,24 @@ type Change = (Kind, Vec<(&'static str, Value)>);
 
 /// Does what the command says.
 pub fn run(command: Command, context: &Context) -> Outcome {
-    let client = context.client()?;
     match command {
         Command::Set { name, value, place } => match place.raw {
-            Some(component) => {
-                let value = raw_value(&value);
-                set_raw(&client, component, &name, value, &place, context)
-            }
-            None => change(&client, setting(&name, &place)?, Some(&value), &place, context),
+            Some(component) => set_raw(component, &name, raw_value(&value), &place, context),
+            None => change(setting(&name, &place)?, Some(&value), &place, context),
         },
         Command::Unset { name, place } => match place.raw {
-            Some(component) => set_raw(&client, component, &name, Value::Null, &place, context),
-            None => change(&client, setting(&name, &place)?, None, &place, context),
+            Some(component) => set_raw(component, &name, Value::Null, &place, context),
+            None => change(setting(&name, &place)?, None, &place, context),
         },
         Command::Get { name, place } => {
             let shown = match place.raw {
-                Some(component) => context.block_on(async {
-                    let object = place.object();
-                    let deadline = context.deadline();
-                    let spec = edit::spec(&client, component.kind(), &object, deadline).await?;
-                    let value = spec.get(&raw_field(component, &name));
-                    Ok(value.and_then(text).unwrap_or_else(|| "(unset)".to_owned()))
-                })?,
+                Some(component) => {
+                    let client = context.client()?;
+                    context.block_on(get_raw(&client, component, &name, &place, context))?
+                }
                 None => {
                     let name = setting(&name, &place)?;
+                    let client = context.client()?;
                     context.block_on(get(&client, name, &place, context))?
                 }
             };
@@ -162,17 +156,12 @@ fn setting(name: &str, place: &Place) -> anyhow::Result<Name> {
     Ok(*found)
 }
 
-fn change(
-    client: &Client,
-    name: Name,
-    value: Option<&str>,
-    place: &Place,
-    context: &Context,
-) -> Outcome {
+fn change(name: Name, value: Option<&str>, place: &Place, context: &Context) -> Outcome {
     let changes = changes(name, value)?;
+    let client = context.client()?;
     context.block_on(async {
         for (kind, fields) in changes {
-            edit::set(client, kind, &place.object(), &fields, context.deadline()).await?;
+            edit::set(&client, kind, &place.object(), &fields, context.deadline()).await?;
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -270,8 +259,20 @@ fn level(spec: &Extra) -> Option<String> {
     })
 }
 
-fn set_raw(
+async fn get_raw(
     client: &Client,
+    component: Component,
+    name: &str,
+    place: &Place,
+    context: &Context,
+) -> anyhow::Result<String> {
+    let deadline = context.deadline();
+    let spec = edit::spec(client, component.kind(), &place.object(), deadline).await?;
+    let value = spec.get(&raw_field(component, name));
+    Ok(value.and_then(text).unwrap_or_else(|| "(unset)".to_owned()))
+}
+
+fn set_raw(
     component: Component,
     name: &str,
     value: Value,
@@ -284,9 +285,10 @@ fn set_raw(
         Some(enabled) if component == Component::Bgp => enabled.clone(),
         _ => value,
     };
+    let client = context.client()?;
     context.block_on(async {
         let fields = [(field.as_str(), value)];
-        edit::set(client, component.kind(), &place.object(), &fields, context.deadline()).await?;
+        edit::set(&client, component.kind(), &place.object(), &fields, context.deadline()).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -96,16 +96,21 @@ async fn of_container(
     Ok(of_node.into_iter().filter(|endpoint| has_id(&endpoint.spec)).collect())
 }
 
+/// As much of an id as engines print.
+const SHORT_ID: usize = 12;
+
 /// The id of a container that nobody knows any more but its endpoint: by its name, its id, or the
 /// beginning of that.
 pub async fn remembered(client: &Client, name: &str, context: &Context) -> anyhow::Result<String> {
+    let is_short_id = name.len() >= SHORT_ID && name.bytes().all(|b| b.is_ascii_hexdigit());
     let mut ids: Vec<String> = on_this_node(client, context)
         .await?
         .into_iter()
         .filter(|endpoint| {
             let spec = &endpoint.spec;
             let named = endpoint.metadata.labels.get(find::LABEL).is_some_and(|of| of == name);
-            spec.orchestrator == "docker" && (named || spec.workload.starts_with(name))
+            spec.orchestrator == "docker"
+                && (named || is_short_id && spec.workload.starts_with(name))
         })
         .map(|endpoint| endpoint.spec.workload)
         .collect();
