@@ -109,7 +109,8 @@ pub async fn remembered(client: &Client, name: &str, context: &Context) -> anyho
         .filter(|endpoint| {
             let spec = &endpoint.spec;
             let named = endpoint.metadata.labels.get(find::LABEL).is_some_and(|of| of == name);
-            spec.orchestrator == "docker" && (named || is_short_id && spec.workload.starts_with(name))
+            spec.orchestrator == "docker"
+                && (named || is_short_id && spec.workload.starts_with(name))
         })
         .map(|endpoint| endpoint.spec.workload)
         .collect();
