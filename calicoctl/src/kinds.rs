@@ -50,6 +50,11 @@ impl KindInfo {
         })
     }
 
+    /// All that kinds may be called.
+    pub fn every_alias() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().flat_map(|info| info.aliases).copied()
+    }
+
     /// What there is to know of a kind; nothing for those that are IPAM's own.
     pub fn of(kind: Kind) -> Option<&'static KindInfo> {
         KINDS.iter().find(|info| info.kind == kind)

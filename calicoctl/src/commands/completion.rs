@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Command, CommandFactory, ValueEnum};
 use clap_complete::Shell;
-use libcalico::resources::Kind;
 
 use super::Outcome;
 use crate::cli::Cli;
+use crate::kinds::KindInfo;
 
 /// What other commands call the argument that is a kind of resource.
 const KIND: &str = "kind";
@@ -80,18 +80,12 @@ fn with_kinds(command: Command) -> Command {
     let has_kind = command.get_arguments().any(|argument| argument.get_id() == KIND);
     let command = match has_kind {
         true => {
-            let kinds = PossibleValuesParser::new(kinds());
+            let kinds = PossibleValuesParser::new(KindInfo::every_alias());
             command.mut_arg(KIND, |argument| argument.value_parser(kinds))
         }
         false => command,
     };
     command.mut_subcommands(with_kinds)
-}
-
-/// The kinds that have commands, by their plurals.
-fn kinds() -> impl Iterator<Item = &'static str> {
-    let internal = [Kind::BlockAffinity, Kind::IpamConfig, Kind::LiveMigration];
-    Kind::all().filter(move |kind| !internal.contains(kind)).map(Kind::plural)
 }
 
 #[cfg(test)]
@@ -128,12 +122,10 @@ mod tests {
 
     #[test]
     fn kinds_are_offered_where_one_is_asked_for() {
-        let get = Command::new("get").arg(clap::Arg::new(KIND).required(true));
-        let command = with_kinds(Command::new("calicoctl").subcommand(get));
         let mut script = Vec::new();
-        clap_complete::generate(Shell::Bash, &mut command.clone(), "calicoctl", &mut script);
+        clap_complete::generate(Shell::Bash, &mut table(), "calicoctl", &mut script);
         let script = String::from_utf8(script).unwrap();
-        assert!(script.contains("bgpconfigurations") && script.contains("ippools"), "{script}");
+        assert!(script.contains("bgpconfig") && script.contains("ippools"), "{script}");
         assert!(!script.contains("blockaffinity"));
     }
 }
