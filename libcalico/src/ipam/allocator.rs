@@ -92,7 +92,7 @@ impl<'a> Allocator<'a> {
             })
         };
         Ok(match preview {
-            Preview::Fails(IpamError::Store(error)) => return Err(error.into()),
+            Preview::Fails(IpamError::Store(error)) => return Err(IpamError::Store(error)),
             Preview::Fails(error) => Err(error),
             Preview::Commit(changes) => Ok(block(changes).unwrap_or(IpNet::from(request.ip))),
             Preview::Done(_) => Ok(IpNet::from(request.ip)),

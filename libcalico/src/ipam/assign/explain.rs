@@ -103,7 +103,7 @@ pub(crate) async fn explain(
     let (view, preview) = operation::preview(store, &mut operation, &more, env, deadline).await?;
     let facts = Facts::new(&request, &view)?;
     let next = match preview {
-        Preview::Fails(IpamError::Store(error)) => return Err(error.into()),
+        Preview::Fails(IpamError::Store(error)) => return Err(IpamError::Store(error)),
         Preview::Fails(error) => Err(error),
         Preview::Commit(changes) => next_address(&operation, &changes, &facts.owner, &view),
         Preview::Done(_) => Err(IpamError::InvalidRequest("the handle has its addresses already")),
