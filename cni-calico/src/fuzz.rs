@@ -32,7 +32,7 @@ fn configurations() {
         if let Ok(conf) = Conf::parse(&config) {
             let _ = (conf.gates(), conf.queues(), conf.own.defers_release());
             let _ = conf.shared.end_of(cni::Command::Add);
-            labels::mesos_labels(&conf.own.args);
+            labels::mesos_labels(&conf.shared.args);
             // What ADD takes DEL takes too.
             assert!(Conf::for_removal(&config).is_ok());
         }
@@ -51,7 +51,7 @@ fn notes() {
         std::fs::write(folder.join("a:b:c.json"), bytes).unwrap();
         for found in note::all(folder) {
             let identity = found.note.identity();
-            let _ = crate::endpoint::EndpointId::of(&identity, None);
+            let _ = crate::endpoint::EndpointId::of(&identity);
             assert!(found.note.is_about(&identity));
         }
     });
