@@ -169,13 +169,13 @@ fn all_that_is_wrong_is_told_and_nothing_is_printed() {
             Ok(answer.stderr)
         };
         let two = "apiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.0.0.1/8}\n---\n\
-                   apiVersion: v1\nkind: node\nmetadata: {name: n}\nspec: {pgb: {}}\n";
+                   apiVersion: v1\nkind: node\nmetadata: {name: n1}\nspec: {pgb: {}}\n";
         let error = refused("-f -", two)?;
         ensure!(
             error.contains("ipPool 10.0.0.1/8: ") && error.contains("strictly masked"),
             "{error}"
         );
-        ensure!(error.contains("node n: ") && error.contains("pgb"), "{error}");
+        ensure!(error.contains("node n1: ") && error.contains("pgb"), "{error}");
         for (line, input, names) in [
             ("-f none.yaml", "", "none.yaml"),
             ("-f -", "# nothing\n", "no resources specified in file -"),

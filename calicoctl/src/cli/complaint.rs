@@ -65,6 +65,11 @@ fn line(error: &clap::Error, words: &[String]) -> String {
         {
             format!("flag needs an argument: {argument}")
         }
+        ErrorKind::InvalidValue => {
+            let value = text(ContextKind::InvalidValue).unwrap_or_default();
+            let valid = text(ContextKind::ValidValue).unwrap_or_default();
+            format!("invalid value '{value}' for '{argument}': it is one of {valid}")
+        }
         _ => {
             let rendered = error.render().to_string();
             let line = rendered.lines().next().unwrap_or_default();

@@ -128,7 +128,8 @@ mod tests {
     use super::*;
 
     fn pool() -> AnyResource {
-        let spec = json!({"cidr": "10.65.0.0/16", "allowedUses": ["Workload", "Tunnel"]});
+        let spec = json!({"cidr": "10.65.0.0/16", "disabled": true,
+            "allowedUses": ["Workload", "Tunnel"]});
         let mut pool = AnyResource::new(Kind::IpPool, "a", spec);
         pool.metadata.uid = "u".to_owned();
         pool.metadata.set_revision(7);
@@ -138,9 +139,10 @@ mod tests {
     #[test]
     fn a_merge_replaces_lists_and_removes_what_is_null() {
         let patch = json!({"metadata": {"labels": {"x": "y"}, "uid": "other"},
-            "spec": {"allowedUses": ["Tunnel"], "cidr": null, "natOutgoing": true}});
+            "spec": {"allowedUses": ["Tunnel"], "disabled": null, "natOutgoing": true}});
         let new = patched(&pool(), &Change::Merge(patch)).unwrap();
-        assert_eq!(new.spec, json!({"allowedUses": ["Tunnel"], "natOutgoing": true}));
+        let spec = json!({"cidr": "10.65.0.0/16", "natOutgoing": true, "allowedUses": ["Tunnel"]});
+        assert_eq!(new.spec, spec);
         assert_eq!(new.metadata.labels["x"], "y");
         assert_eq!((new.metadata.uid.as_str(), new.metadata.revision()), ("u", Some(7)));
     }

@@ -1,6 +1,6 @@
 //! Section 9.2, what needs no API server: pods by their `K8S_POD_*` arguments.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use serde_json::json;
 use tests::{Kernel, Network, addresses, on_each_store, scene};
 
