@@ -81,7 +81,8 @@ fn is_wired(network: &Network, pod: &Pod, link: &str) -> Result<()> {
 /// Nothing of theirs is left: no mapping, no shaper. Their own empty chains stay.
 fn is_unwired(network: &Network) -> Result<()> {
     let rules = rules(network.host())?;
-    ensure!(!rules.contains("8080") && !rules.contains("DNAT"), "{rules}");
+    // Its own chains stay with portmap; the container's is called CNI-DN-…
+    ensure!(!["8080", "CNI-DN-", "-j DNAT"].iter().any(|word| rules.contains(word)), "{rules}");
     let shapers = Kernel::of_host(network.host())?;
     let shaper = |link: &&Value| link["linkinfo"]["info_kind"] == "ifb";
     ensure!(shapers.entries("link").iter().find(shaper).is_none(), "a shaper is left");
