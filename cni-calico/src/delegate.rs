@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cni::delegate::Stop;
 use cni::{AddResult, Command, Error, IpConfig, Request, code};
@@ -12,6 +13,9 @@ use serde_json::Value;
 use tracing::{Instrument, debug_span};
 
 use crate::host_local;
+
+/// How long an ADD that is taken back may still run: far more than any needs that doesn't hang.
+const UNDO_GRACE: Duration = Duration::from_secs(3);
 
 /// The IPAM plugin that the configuration names.
 #[derive(Clone)]
@@ -67,7 +71,11 @@ impl Delegate {
 
     /// Takes an ADD back that failed, or that nobody waits for any more.
     pub async fn undo(&self) -> Result<(), Error> {
-        self.stop.stop();
+        let stop = self.stop.clone();
+        let stopped = tokio::task::spawn_blocking(move || stop.stop(UNDO_GRACE)).await;
+        if let Err(error) = stopped {
+            tracing::warn!("waiting for {} to end: {error}", self.name);
+        }
         self.del(Deadline::after(run::DEL_LIMIT)).await
     }
 

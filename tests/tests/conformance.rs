@@ -25,8 +25,10 @@ struct Case {
     /// Spoils the call.
     spoil: fn(Call, Value) -> Call,
     /// Changes the world before the call, and changes it back.
-    world: Option<(fn(&World) -> Result<()>, fn(&World) -> Result<()>)>,
+    world: Option<(Change, Change)>,
 }
+
+type Change = fn(&World) -> Result<()>;
 
 struct World {
     network: Network,

@@ -63,10 +63,10 @@ fn play(network: &mut Network, situation: &Situation) -> Result<()> {
             outcome.with_context(|| format!("{at}: killed at {}", points[index]))
         };
         if situation.alone {
-            for index in 0..points.len() {
+            for (index, point) in points.iter().enumerate() {
                 kill(index)?;
                 recover(index)?;
-                before.nothing_left().with_context(|| format!("killed at {}", points[index]))?;
+                before.nothing_left().with_context(|| format!("killed at {point}"))?;
             }
         } else {
             each_of(points.len(), kill)?;

@@ -253,6 +253,30 @@ fn a_signal_ends_an_add_that_waits_for_another_ipam_plugin() {
 }
 
 #[test]
+fn a_signal_lets_another_ipam_plugin_finish_what_it_has_begun() {
+    on_each_store("undo-half", |network| {
+        set_up(network)?;
+        let before = network.before()?;
+        let pod = network.host().pod("p1")?;
+        // What is killed in its pause leaves a reservation that names nobody, as host-local does.
+        recorder(network, "echo > /run/lease; sleep 0.3; echo $CNI_CONTAINERID > /run/lease")?;
+        let lease = network.host().path("/run/lease");
+        let running = network.call("ADD")?.container(ID).pod(&pod).start()?;
+        while !lease.exists() {
+            thread::yield_now();
+        }
+        running.signal(Signal::SIGTERM)?;
+        let (code, message) = running.answer()?.error()?;
+        ensure!(code == 11 && message.contains("signal"), "{code} {message}");
+        ensure!(verbs(network)? == "ADD DEL");
+        let written = std::fs::read_to_string(&lease)?;
+        ensure!(written.trim() == ID, "{written:?}");
+        std::fs::remove_file(lease)?;
+        before.nothing_left()
+    });
+}
+
+#[test]
 fn a_signal_ends_an_add_that_queues_for_the_lock() {
     on_each_store("undo-queue", |network| {
         set_up(network)?;

@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError, SyncSender},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -52,9 +52,15 @@ pub(super) enum Failure {
     Stopped,
 }
 
-/// Ends a call from another thread: the program is killed, or not even started. For good.
+/// Ends a call from another thread, for good: what has not been started is not started any more.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<Mutex<Running>>);
+pub struct Stop(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    running: Mutex<Running>,
+    ended: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct Running {
@@ -64,17 +70,24 @@ struct Running {
 }
 
 impl Stop {
-    /// Kills the program.
-    pub fn stop(&self) {
+    /// Waits for a running program, and kills it when `grace` is over. The wait is worth it: one
+    /// that is killed between two writes leaves what not even its own DEL finds (host-local makes
+    /// a lease's file first and writes the container's id into it then).
+    pub fn stop(&self, grace: Duration) {
         let mut running = self.running();
         running.stopped = true;
+        let (running, _) = self
+            .0
+            .ended
+            .wait_timeout_while(running, grace, |running| running.child.is_some())
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(child) = running.child {
             let _ = kill(child, Signal::SIGKILL);
         }
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts a child, unless it is too late.
@@ -92,7 +105,9 @@ impl Stop {
     fn reap(&self, child: &mut Child) -> Option<ExitStatus> {
         let mut running = self.running();
         running.child = None;
-        child.wait().ok()
+        let status = child.wait().ok();
+        self.0.ended.notify_all();
+        status
     }
 }
 
