@@ -2,8 +2,9 @@
 //! (`reference/cni-plugin.md` section 3).
 //!
 //! One read tells all that is known of the container and of IPAM; meanwhile the kernel is looked
-//! at. Then the pair is born while one commit writes address, handle, endpoint and profile: all of
-//! them or none. Whatever fails, [`Ladder`] takes back what was done, in reverse.
+//! at. Then the pair is born and configured while one commit writes address, handle, endpoint and
+//! profile: all of them or none. The host's routes come last, so that nothing reaches the container
+//! before the address is its own. Whatever fails, [`Ladder`] takes back what was done, in reverse.
 
 mod assign;
 mod repeated;
@@ -22,11 +23,12 @@ use cni_ipam::{fault, lock, run};
 use ipnet::IpNet;
 use libcalico::resources::ValidationError;
 use libcalico::store::{Key, Query, Snapshot};
-use netutils::{Link, Mac, sysctl};
+use netutils::{CreatedPair, Link, Mac, NetlinkError, sysctl};
 use time::OffsetDateTime;
+use tokio::sync::oneshot;
 use tracing::{Instrument, debug_span};
 
-use assign::{Ends, Failure};
+use assign::{Decision, Ends, Failure};
 
 use crate::attachment::Attachment;
 use crate::conf::Conf;
@@ -190,6 +192,12 @@ struct Add<'a> {
     end: Deadline,
 }
 
+/// A pair, and for which addresses it was configured while they were being committed.
+struct Made {
+    pair: CreatedPair,
+    configured: Option<(Vec<IpAddr>, Result<(), Error>)>,
+}
+
 /// What the store knows of the container.
 struct Known {
     found: Found,
@@ -239,20 +247,21 @@ impl Add<'_> {
                 device: shape.device,
             };
             self.ladder.begin_link(&host_link);
-            let pair = self.sockets.create(&wanted, &stale).instrument(debug_span!("link"));
+            let (decision, decided) = Decision::open();
+            let made = self.make(&wanted, &stale, decided);
             let ends = Ends { host_link: &host_link, mac };
-            let written = self.assign(source, prefetched, &known, ends);
+            let written = self.assign(source, prefetched, &known, ends, decision);
             let written = written.instrument(debug_span!("assign"));
-            let (pair, written) = tokio::join!(pair, async {
+            let (made, written) = tokio::join!(made, async {
                 let written = written.await;
                 drop(lock.take());
                 written
             });
-            let (assigned, pair) = match (written, pair) {
-                (Ok(assigned), Ok(pair)) => (assigned, pair),
-                (Err(Failure::Conflict), Ok(pair)) if attempt < ATTEMPTS => {
+            let (assigned, made) = match (written, made) {
+                (Ok(assigned), Ok(made)) => (assigned, made),
+                (Err(Failure::Conflict), Ok(made)) if attempt < ATTEMPTS => {
                     // The pair is remade: the next try may need another name.
-                    self.sockets.undo(pair.host.index).await;
+                    self.sockets.undo(made.pair.host.index).await;
                     continue;
                 }
                 (_, Err(error)) => {
@@ -266,11 +275,7 @@ impl Add<'_> {
                 }
                 (Err(failure), _) => return Err(failure.into()),
             };
-            let (index, routing) = (pair.container_index, &self.attachment.routing);
-            self.sockets
-                .configure(&pair.host, index, &identity.ifname, &assigned.addresses, routing)
-                .instrument(debug_span!("settle"))
-                .await?;
+            let pair = self.settled(made, &wanted, &assigned.addresses).await?;
             if let Some(policy) = policy {
                 let addresses = &assigned.addresses;
                 policy.wait(Programmed { host_link: &host_link, mac, addresses }, self.end).await;
@@ -285,6 +290,62 @@ impl Add<'_> {
                 dns: assigned.dns,
             });
         }
+    }
+
+    /// Makes the pair, and configures it for the addresses as soon as they are decided.
+    async fn make(
+        &self,
+        wanted: &Wanted<'_>,
+        stale: &[Link],
+        decided: oneshot::Receiver<Vec<IpAddr>>,
+    ) -> Result<Made, NetlinkError> {
+        let pair = self.sockets.create(wanted, stale).instrument(debug_span!("link")).await?;
+        // None were where the store's part failed before.
+        let configured = match decided.await {
+            Ok(addresses) => {
+                let outcome = self.configure(&pair, wanted, &addresses).await;
+                Some((addresses, outcome))
+            }
+            Err(_) => None,
+        };
+        Ok(Made { pair, configured })
+    }
+
+    async fn configure(
+        &self,
+        pair: &CreatedPair,
+        wanted: &Wanted<'_>,
+        addresses: &[IpAddr],
+    ) -> Result<(), Error> {
+        let routing = &self.attachment.routing;
+        self.sockets
+            .configure(&pair.host, pair.container_index, wanted.ifname, addresses, routing)
+            .instrument(debug_span!("configure"))
+            .await
+    }
+
+    /// The pair, configured for the addresses that were committed, and with routes to them.
+    async fn settled(
+        &self,
+        made: Made,
+        wanted: &Wanted<'_>,
+        addresses: &[IpAddr],
+    ) -> Result<CreatedPair, Error> {
+        let Made { mut pair, configured } = made;
+        match configured {
+            Some((decided, outcome)) if decided == addresses => outcome?,
+            Some(_) => {
+                // Somebody else forestalled the first choice. A new pair has nothing of it.
+                self.sockets.undo(pair.host.index).await;
+                let remade = self.sockets.create(wanted, &[]).await;
+                pair = remade.map_err(|error| dataplane::fault(&error))?;
+                self.configure(&pair, wanted, addresses).await?;
+            }
+            None => self.configure(&pair, wanted, addresses).await?,
+        }
+        let routed = self.sockets.route(&pair.host, addresses, &self.attachment.routing);
+        routed.instrument(debug_span!("route")).await?;
+        Ok(pair)
     }
 
     /// Reads all that is known of the container, and for our own IPAM.

@@ -121,7 +121,8 @@ impl Sockets {
         self.host.create_pair(pair).await
     }
 
-    /// Gives the container its addresses, routes, neighbours and settings, and the host its routes.
+    /// Gives the container its addresses, routes, neighbours and settings, and the host's end its
+    /// own. Nothing reaches the container before [`route`](Sockets::route).
     pub async fn configure(
         &self,
         host: &Link,
@@ -135,10 +136,14 @@ impl Sockets {
         let container_settings = settings::of_container(ifname, v4, v6, routing.forwarding);
         let warnings = self
             .netns
-            .run(|| sysctl::write_all(&container_settings))
+            .visited(|| sysctl::write_all(&container_settings))
             .map_err(|error| netns_fault(&error))?
             .map_err(sysctl_fault)?;
-        let host_settings = settings::of_host(&host.name, v4, v6);
+        let (at_once, host_settings) = settings::by_request(
+            settings::of_host(&host.name, v4, v6),
+            &sysctl::ipv4_conf(&host.name, ""),
+        );
+        self.host.set_ipv4_conf(host.index, &at_once).await.map_err(|error| fault(&error))?;
         for warning in
             warnings.into_iter().chain(sysctl::write_all(&host_settings).map_err(sysctl_fault)?)
         {
@@ -150,6 +155,16 @@ impl Sockets {
         if v6 {
             self.host_link_local(host.index).await.map_err(|error| fault(&error))?;
         }
+        Ok(())
+    }
+
+    /// Gives the host its routes to the container.
+    pub async fn route(
+        &self,
+        host: &Link,
+        addresses: &[IpAddr],
+        routing: &Routing,
+    ) -> Result<(), cni::Error> {
         if routing.from_host {
             for address in addresses {
                 host_route::ensure(&self.host, host, *address).await?;

@@ -17,6 +17,7 @@ pub mod sysctl;
 
 pub use mac::{Mac, MacError};
 pub use netlink::address::{Address, DuplicateDetection};
+pub use netlink::conf::Ipv4Conf;
 pub use netlink::error::{Cause, NetlinkError, Side};
 pub use netlink::link::Link;
 pub use netlink::neighbour::Neighbour;

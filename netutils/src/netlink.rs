@@ -8,6 +8,7 @@
 //! of a dump that was interrupted, and the difference between "done" and "connection lost".
 
 pub(crate) mod address;
+pub(crate) mod conf;
 pub(crate) mod error;
 pub(crate) mod link;
 pub(crate) mod neighbour;

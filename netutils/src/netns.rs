@@ -146,6 +146,13 @@ impl Netns {
         })
     }
 
+    /// Runs `work` inside the namespace, on the calling thread, which comes back afterwards: a
+    /// tenth of what [`run`](Self::run) costs, for work that only reads and writes files.
+    pub fn visited<T>(&self, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
+        let _visit = self.visit()?;
+        Ok(work())
+    }
+
     /// Moves the calling thread into the namespace. Only for threads that end soon after.
     pub(crate) fn enter_for_good(&self) -> Result<(), NetnsError> {
         setns(&self.file, CloneFlags::CLONE_NEWNET)

@@ -1,6 +1,7 @@
 //! The store's part of ADD: addresses, endpoint and profile.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use cni::{Error, code};
 use cni_ipam::request::Addresses;
@@ -8,6 +9,7 @@ use cni_ipam::{add as ipam_add, check as ipam_check, fault, run};
 use libcalico::ipam::{self, Allocator, IpamError};
 use libcalico::store::{Change, Committed, Snapshot};
 use netutils::Mac;
+use tokio::sync::oneshot;
 
 use super::{ATTEMPTS, Add, Known, Source, invalid_object, overtaken};
 use crate::attachment::Attachment;
@@ -20,6 +22,27 @@ use crate::release;
 pub(super) struct Ends<'a> {
     pub(super) host_link: &'a str,
     pub(super) mac: Mac,
+}
+
+/// Where it is told which addresses are about to be committed: the kernel can be given them
+/// meanwhile. Whether they are the final ones shows when the commit is done.
+pub(super) struct Decision(Mutex<Option<oneshot::Sender<Vec<IpAddr>>>>);
+
+impl Decision {
+    /// A decision, and where it shows; an error shows there where none was made.
+    pub(super) fn open() -> (Decision, oneshot::Receiver<Vec<IpAddr>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Decision(Mutex::new(Some(sender))), receiver)
+    }
+
+    /// Tells it; the first time only.
+    fn tell(&self, addresses: &[IpAddr]) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // Nobody listens where there is no pair.
+            let _ = sender.send(addresses.to_vec());
+        }
+    }
 }
 
 /// What was assigned.
@@ -44,6 +67,7 @@ impl Add<'_> {
         prefetched: Option<Snapshot>,
         known: &Known,
         ends: Ends<'_>,
+        decision: Decision,
     ) -> Result<Assigned, Failure> {
         // What could be invalid about the objects shows without addresses too.
         self.changes(known, ends, &[])?;
@@ -53,6 +77,7 @@ impl Add<'_> {
         };
         if let Some(addresses) = self.kept(source, known).await? {
             self.ladder.begin_store(rung);
+            decision.tell(&addresses);
             self.write(source, known, ends, &addresses).await?;
             return Ok(Assigned { addresses, dns: cni::Dns::default() });
         }
@@ -62,10 +87,11 @@ impl Add<'_> {
                 let had = prefetched.as_ref().is_some_and(|all| ipam_add::has_handle(all, &handle));
                 rung.releases = if had { Releases::Added } else { Releases::Handle };
                 self.ladder.begin_store(rung);
-                self.take(wanted, prefetched, known, ends).await
+                self.take(wanted, prefetched, known, ends, &decision).await
             }
             Source::Pod(addresses) => {
                 self.ladder.begin_store(rung);
+                decision.tell(addresses);
                 self.write(source, known, ends, addresses).await?;
                 Ok(Assigned { addresses: addresses.clone(), dns: cni::Dns::default() })
             }
@@ -82,6 +108,7 @@ impl Add<'_> {
                     );
                     return Err(Error::new(code::DELEGATION, message).into());
                 }
+                decision.tell(&addresses);
                 self.write(source, known, ends, &addresses).await?;
                 Ok(Assigned { addresses, dns: result.dns })
             }
@@ -129,10 +156,12 @@ impl Add<'_> {
         prefetched: Option<Snapshot>,
         known: &Known,
         ends: Ends<'_>,
+        decision: &Decision,
     ) -> Result<Assigned, Failure> {
         self.release_named(known).await?;
         let companion = |assigned: &[ipam::Assigned]| {
             let addresses: Vec<IpAddr> = assigned.iter().map(|one| one.address).collect();
+            decision.tell(&addresses);
             self.changes(known, ends, &addresses).unwrap_or_default()
         };
         // A container's second interface in the same network gets addresses of its own.

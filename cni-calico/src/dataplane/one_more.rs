@@ -19,9 +19,8 @@ impl Sockets {
     ) -> Result<(), cni::Error> {
         if is_first {
             let routing = Routing::default();
-            return self
-                .configure(host, container.index, &container.name, &[address], &routing)
-                .await;
+            self.configure(host, container.index, &container.name, &[address], &routing).await?;
+            return self.route(host, &[address], &routing).await;
         }
         self.add_beside(container, address).await.map_err(|error| fault(&error))?;
         host_route::ensure(&self.host, host, address).await

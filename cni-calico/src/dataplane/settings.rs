@@ -1,5 +1,6 @@
 //! The kernel's settings of both ends (`reference/cni-plugin.md` sections 4.3 and 4.4).
 
+use netutils::Ipv4Conf;
 use netutils::sysctl::{self, Setting};
 
 /// The settings of the host's end, in their order.
@@ -48,6 +49,21 @@ pub fn of_container(ifname: &str, v4: bool, v6: bool, forwarding: bool) -> Vec<S
     settings
 }
 
+/// Parts the settings: those that one request can make together, and those that are written to
+/// files. `folder` is that of the interface's IPv4 settings.
+pub fn by_request(settings: Vec<Setting>, folder: &str) -> (Vec<(Ipv4Conf, u32)>, Vec<Setting>) {
+    let mut together = Vec::with_capacity(4);
+    let mut single = Vec::with_capacity(settings.len());
+    for setting in settings {
+        let conf = setting.name.strip_prefix(folder).and_then(Ipv4Conf::named);
+        match conf.zip(setting.value.parse().ok()) {
+            Some(one) => together.push(one),
+            None => single.push(setting),
+        }
+    }
+    (together, single)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +80,20 @@ mod tests {
         assert!(v4.contains(&Setting::required("net/ipv4/conf/cali1/rp_filter", "1")));
         let accept_dad = names(of_container("eth0", true, true, true)).remove(0);
         assert_eq!(accept_dad, "net/ipv6/conf/eth0/accept_dad");
+    }
+
+    #[test]
+    fn ipv4_settings_of_the_hosts_end_go_together() {
+        let (together, single) = by_request(of_host("cali1", true, true), "net/ipv4/conf/cali1/");
+        assert_eq!(
+            together,
+            [
+                (Ipv4Conf::RouteLocalnet, 1),
+                (Ipv4Conf::ProxyArp, 1),
+                (Ipv4Conf::Forwarding, 1),
+                (Ipv4Conf::RpFilter, 1),
+            ]
+        );
+        assert_eq!(single.len(), 7);
     }
 }

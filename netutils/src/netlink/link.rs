@@ -118,7 +118,7 @@ impl Netlink {
         .await
     }
 
-    async fn set_link(
+    pub(super) async fn set_link(
         &self,
         index: u32,
         operation: &'static str,

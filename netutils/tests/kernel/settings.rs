@@ -1,5 +1,6 @@
 //! Settings belong to the namespace of the thread that opens them.
 
+use netutils::Ipv4Conf;
 use netutils::sysctl::{self, Setting, SysctlError};
 
 use crate::simulated::{Simulation, netns};
@@ -75,4 +76,26 @@ fn a_required_setting_ends_the_work() {
     assert!(!error.is_not_found());
     assert!(error.to_string().contains("\"not a number\""), "{error}");
     assert_eq!(netns.run(|| sysctl::read(&tag)).unwrap().unwrap(), "0");
+}
+
+#[tokio::test]
+async fn ipv4_settings_of_an_interface_go_in_one_request() {
+    let simulation = Simulation::new().await;
+    simulation.wire("cali1").await;
+    let index = simulation.host.link("cali1").await.unwrap().unwrap().index;
+    let names = ["route_localnet", "proxy_arp", "forwarding", "rp_filter"];
+    let read = || {
+        let read = |name: &str| sysctl::read(&sysctl::ipv4_conf("cali1", name)).unwrap();
+        simulation.host.netns().run(|| names.map(read)).unwrap()
+    };
+    let all = |value: u32| names.map(|name| (Ipv4Conf::named(name).unwrap(), value));
+    for value in [0, 1] {
+        simulation.host.set_ipv4_conf(index, &all(value)).await.unwrap();
+        assert_eq!(read(), names.map(|_| value.to_string()));
+    }
+    simulation.host.set_ipv4_conf(index, &[(Ipv4Conf::RpFilter, 2)]).await.unwrap();
+    assert_eq!(read(), ["1", "1", "1", "2"]);
+    let error = simulation.host.set_ipv4_conf(999, &all(1)).await.unwrap_err();
+    assert!(error.is_no_device(), "{error}");
+    assert_eq!(Ipv4Conf::named("tag"), None);
 }
