@@ -3,6 +3,7 @@
 
 # The Debian packages that each script needs, by what for.
 packages_build=(gcc libc6-dev protobuf-compiler libprotobuf-dev) # protoc and its types: etcd's client
+packages_ship=(musl-tools)
 packages_demo=(iproute2 iputils-ping jq procps sqlite3)
 packages_test=(etcd-server etcd-client openssl sqlite3 jq iproute2 iputils-ping ca-certificates
     containerd runc podman containernetworking-plugins iptables busybox-static bird2)
@@ -50,4 +51,15 @@ need_packages() {
     apt-get -q install --yes --no-install-recommends "${missing[@]}" || status=$?
     if [ "$ours" = yes ]; then rm -f "$policy"; fi
     return "$status"
+}
+
+# Sets ship_target, the target that what ships is built for, and installs it. It is linked with musl:
+# glibc asks the processor for its caches at every start, which takes half a millisecond in a virtual
+# machine, and can't look up names when it is linked in.
+need_target() {
+    ship_target="$(uname -m)-unknown-linux-musl"
+    if [ -d "$(rustc --print target-libdir --target "$ship_target")" ]; then return; fi
+    say "installing Rust's target $ship_target"
+    command -v rustup >/dev/null || die "no target $ship_target, and no rustup to install it: install Rust's std for it"
+    rustup target add "$ship_target"
 }

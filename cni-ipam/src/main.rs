@@ -1,12 +1,10 @@
-//! `calico-ipam`, the IPAM plugin: flags, or else one CNI verb.
+//! `calico-ipam` on its own, as `cargo build` makes it. What ships is `calico` by this name:
+//! cni-calico/src/main.rs.
 
 use std::process::ExitCode;
 
-use cni_ipam::plugin::{self, Ipam};
+use cni_ipam::plugin::{Ipam, flags};
 
 fn main() -> ExitCode {
-    match plugin::flags("calico-ipam", "Calico CNI IPAM") {
-        Some(code) => code,
-        None => cni::run(&Ipam),
-    }
+    flags("calico-ipam", "Calico CNI IPAM").unwrap_or_else(|| cni::run(&Ipam))
 }

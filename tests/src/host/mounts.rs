@@ -1,9 +1,10 @@
 //! Making the namespaces of a host, and what is mounted in them.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -78,16 +79,18 @@ fn mount_binaries(opt: &Path) -> io::Result<()> {
     File::create(&command)?;
     bind(&ours.join("calicoctl"), &command)?;
     let bin = opt.join("cni/bin");
-    let mut plugins = vec![ours.join("calico"), ours.join("calico-ipam")];
+    // One program by two names, as it ships.
+    let mut plugins: Vec<(OsString, PathBuf)> =
+        ["calico", "calico-ipam"].map(|name| (name.into(), ours.join("calico"))).into();
     if let Ok(folder) = fs::read_dir("/usr/lib/cni") {
         for entry in folder {
-            plugins.push(entry?.path());
+            let entry = entry?;
+            plugins.push((entry.file_name(), entry.path()));
         }
     }
-    for plugin in plugins {
-        let Some(name) = plugin.file_name() else { continue };
-        File::create(bin.join(name))?;
-        bind(&plugin, &bin.join(name))?;
+    for (name, plugin) in plugins {
+        File::create(bin.join(&name))?;
+        bind(&plugin, &bin.join(&name))?;
     }
     Ok(())
 }

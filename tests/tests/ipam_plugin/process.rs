@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::{LIMIT, Network, command, on_both_stores};
+use tests::{LIMIT, Network, binary_dir, command, on_both_stores};
 
 use crate::{call, only, put_pools, taken};
 
@@ -11,6 +11,7 @@ on_both_stores! {
     the_environment_has_the_protocols_variables_only
     values_that_name_nothing_real_are_not_opened
     the_configuration_may_be_an_argument_too
+    the_program_of_its_own_is_the_same
 }
 
 /// Neither a search path, a home nor anything else is needed, and nothing may be missing.
@@ -61,5 +62,28 @@ fn the_configuration_may_be_an_argument_too(network: &Network) -> Result<()> {
     ensure!(handle.ends_with("/calico.c1"), "{handle}");
     add.verb("DEL").done()?;
     ensure!(taken(network)? == 0);
+    Ok(())
+}
+
+/// What ships as `calico-ipam`, and is called by all other tests, is `calico` by that name.
+fn the_program_of_its_own_is_the_same(network: &Network) -> Result<()> {
+    put_pools(network)?;
+    let alone = binary_dir()?.join("calico-ipam");
+    let shipped = "/opt/cni/bin/calico-ipam".into();
+    let config = network.config()?.to_string();
+    let answers = [shipped, alone].map(|program: std::path::PathBuf| -> Result<_> {
+        let ask = |argument: &[&str], verb: &str| {
+            let mut call = command(&program);
+            call.args(argument).env("CNI_COMMAND", verb);
+            network.host().output(call, config.as_bytes(), LIMIT)
+        };
+        let asked =
+            [ask(&["-h"], "")?, ask(&["-v"], "")?, ask(&[], "VERSION")?, ask(&[], "STATUS")?];
+        Ok(asked.map(|answer| (answer.status.code(), answer.text())))
+    });
+    let [shipped, alone] = answers;
+    let (shipped, alone) = (shipped?, alone?);
+    ensure!(shipped == alone, "{shipped:#?} {alone:#?}");
+    ensure!(shipped[0].1.contains("calico-ipam [-v]"), "{shipped:#?}");
     Ok(())
 }
