@@ -33,7 +33,7 @@ const FORGET_EVERY: Revision = 500;
 
 /// At how many pages the write-ahead log is folded into the file. A fresh process reads the whole
 /// log first, so it is kept shorter than SQLite's 1000 pages.
-const CHECKPOINT_PAGES: i64 = 250;
+const CHECKPOINT_PAGES: i64 = 100;
 
 /// `removed` holds the keys that aren't there any more, so that a watch can tell of them.
 ///
