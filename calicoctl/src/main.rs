@@ -9,6 +9,7 @@ mod context;
 mod input;
 mod kinds;
 mod output;
+mod this_node;
 
 use std::io;
 use std::process::ExitCode;

@@ -13,7 +13,6 @@ pub mod peer;
 mod pool;
 mod profile;
 mod table;
-mod this_node;
 mod words;
 
 use clap::Subcommand;

@@ -38,7 +38,10 @@ pub fn run(
 ) -> Outcome {
     let Some(mut resources) = files.read()? else { return batch::nothing() };
     resources.iter_mut().try_for_each(|resource| namespace.settle(resource))?;
-    let client = context.client()?;
+    let client = match mode {
+        Mode::Replace => context.client()?,
+        Mode::Create | Mode::CreateIfMissing | Mode::Apply => context.client_of_first_write()?,
+    };
     let mut batch = Batch::of(&resources);
     context.block_on(async {
         // The resources' own failures say it better.

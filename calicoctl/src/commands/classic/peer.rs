@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::bgp::AsNumber;
 use super::pool::Families;
-use super::{edit, names, table, this_node};
+use super::{edit, names, table};
 use crate::commands::Outcome;
 use crate::context::Context;
+use crate::this_node;
 
 /// The commands about BGP peers.
 #[derive(Debug, Subcommand)]
@@ -85,7 +86,7 @@ pub fn run_here(command: Command, context: &Context) -> Outcome {
 
 /// A peer that is there gets the number.
 fn add(scope: &Scope, ip: IpAddr, number: AsNumber, context: &Context) -> Outcome {
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     context.block_on(async {
         let known = peers(&client, context).await?;
         let known = known.iter().find(|peer| scope.has(&peer.spec) && ip_of(peer) == Some(ip));

@@ -105,7 +105,7 @@ fn add(cidrs: &[IpNet], options: Options, is_range: bool, context: &Context) -> 
     if options.ipip && cidrs.iter().any(|cidr| cidr.addr().is_ipv6()) {
         bail!("IP in IP not supported for IPv6 pools");
     }
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     context.block_on(async {
         let pools = client.list::<IpPoolSpec>(None, context.deadline()).await?.items;
         // A range is added as a whole: looked at before anything is written.

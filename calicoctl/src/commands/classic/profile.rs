@@ -76,7 +76,7 @@ fn add(name: &str, context: &Context) -> Outcome {
         labels_to_apply: [(name.to_owned(), String::new())].into(),
         ..ProfileSpec::default()
     };
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     let created = context.block_on(async {
         let profile = Profile::new(&stored, spec);
         match edit::create(&client, profile, context.deadline()).await {

@@ -48,10 +48,9 @@ impl Import {
     pub fn run(self, context: &Context) -> Outcome {
         // COMPAT: the versions of the two clusters are not compared here.
         let client = context.client_of_any_version()?;
-        let is_etcd = client.store().describe().starts_with("etcd");
         let text = file::read(&self.filename);
         let is_ours = text.as_ref().is_ok_and(|text| file::is_complete(text));
-        if is_etcd && !is_ours && !self.force {
+        if !client.store().is_embedded() && !is_ours && !self.force {
             bail!(
                 "invalid datastore type: etcdv3 to import to for datastore migration. Datastore type \
                  must be kubernetes, which calicoctl does not speak to; into etcd goes what \
