@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::future::Future;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::cli::Global;
 use crate::commands::version;
+use crate::progress::{doing, told};
 use crate::{config_file, this_node};
 
 /// How long one request to the datastore may take.
@@ -24,9 +24,6 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a command may be kept by what deleted containers have left.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
-
-/// After this time a person wants to know what we are doing.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What every command works with.
 pub struct Context {
@@ -92,7 +89,7 @@ impl Context {
     /// Checks the version, and pays what this node owes.
     async fn prepare(&self, client: &Client) -> anyhow::Result<()> {
         let read = client.get::<ClusterInformationSpec>("", "default", self.deadline());
-        let cluster = match patiently("asking the datastore", read).await {
+        let cluster = match doing("asking the datastore", read).await {
             Ok(cluster) => cluster.spec,
             // What follows would only wait in vain a second time.
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error.into()),
@@ -116,18 +113,27 @@ impl Context {
         Instant::now() + REQUEST_LIMIT
     }
 
-    /// Runs a command's requests to their end. Fails within itself, where to wait would be to wait
-    /// for ever.
+    /// Runs a command's requests to their end, and tells what they are about when they take long.
+    /// Fails within itself, where to wait would be to wait for ever.
     pub fn block_on<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         ensure!(Handle::try_current().is_err(), "a defect: this is to be awaited, not blocked on");
-        let runtime = match self.runtime.get() {
-            Some(runtime) => runtime,
+        self.runtime()?.block_on(told(work))
+    }
+
+    /// Does nothing for a while.
+    pub fn pause(&self, time: Duration) -> anyhow::Result<()> {
+        self.runtime()?.block_on(async { tokio::time::sleep(time).await });
+        Ok(())
+    }
+
+    fn runtime(&self) -> anyhow::Result<&Runtime> {
+        match self.runtime.get() {
+            Some(runtime) => Ok(runtime),
             None => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                self.runtime.get_or_init(|| runtime)
+                Ok(self.runtime.get_or_init(|| runtime))
             }
-        };
-        runtime.block_on(work)
+        }
     }
 }
 
@@ -144,19 +150,5 @@ pub fn absent(config: &DatastoreConfig) -> Option<PathBuf> {
 /// plugin's next call would. Where that fails it is logged, and left to a later call.
 pub async fn settle(store: &dyn Store, node: &str) {
     let settled = owed::settle_store(store, node, Deadline::after(SETTLE_LIMIT));
-    patiently("releasing what deleted containers have left", settled).await;
-}
-
-/// Does some work, and tells the person at the terminal what it is when it takes long.
-pub async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = tokio::time::sleep(PATIENCE) => {}
-    }
-    if std::io::stderr().is_terminal() {
-        eprintln!("{what} ...");
-    }
-    work.await
+    doing("releasing what deleted containers have left", settled).await;
 }

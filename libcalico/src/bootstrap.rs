@@ -140,7 +140,7 @@ pub fn plan(
             // An explicit false is a lock, and stays.
             let is_ready = *filled.spec.datastore_ready.get_or_insert(true);
             if is_ready && !matches!(set_up, SetUp::Operator) {
-                filled.metadata.annotations.remove(UNDECIDED);
+                decide(&mut filled);
             }
             if filled != *cluster {
                 changes.push(prepare_update(&mut filled, Some(cluster))?);
@@ -172,14 +172,19 @@ pub fn is_undecided(cluster: &ClusterInformation) -> bool {
     cluster.metadata.annotations.contains_key(UNDECIDED)
 }
 
+/// Notes that somebody has decided on pools.
+pub fn decide(cluster: &mut ClusterInformation) {
+    cluster.metadata.annotations.remove(UNDECIDED);
+}
+
 /// ClusterInformation as it is stored together with a pool of somebody's own.
 pub(crate) fn decided(cluster: &Document) -> Vec<u8> {
-    match ClusterInformation::decode(cluster) {
-        Ok(mut information) if is_undecided(&information) => {
-            information.metadata.annotations.remove(UNDECIDED);
+    match ClusterInformation::decode(cluster).ok().filter(is_undecided) {
+        Some(mut information) => {
+            decide(&mut information);
             information.encode()
         }
-        _ => cluster.value.clone(),
+        None => cluster.value.clone(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! `calicoctl` as an operator runs it, on both stores (`reference/calicoctl.md`): its first call on a
 //! host, what it does for the plugin, and walks through Calico's documents.
 
+#[path = "calicoctl/answers.rs"]
+mod answers;
 #[path = "calicoctl/first.rs"]
 mod first;
 #[path = "calicoctl/owed.rs"]

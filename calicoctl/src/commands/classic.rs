@@ -6,7 +6,6 @@ mod config;
 mod container;
 mod edit;
 mod endpoint;
-mod names;
 mod node_stop;
 mod obsolete;
 pub mod peer;

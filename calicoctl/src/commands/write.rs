@@ -9,8 +9,9 @@ use super::batch::{self, Batch, Verb};
 use super::change::change;
 use super::namespace::Namespace;
 use super::{Outcome, fault};
-use crate::context::{Context, patiently};
+use crate::context::Context;
 use crate::input::Files;
+use crate::progress::doing;
 
 /// How often a resource is tried to be made that comes and goes.
 const ATTEMPTS: usize = 5;
@@ -53,7 +54,7 @@ pub fn run(
         for (at, resource) in resources.into_iter().enumerate() {
             let ObjectMeta { namespace, name, .. } = &resource.metadata;
             let what = format!("writing {}", describe(resource.kind, namespace, name));
-            let written = patiently(&what, write(context, &client, resource, mode)).await;
+            let written = doing(what, write(context, &client, resource, mode)).await;
             let Err(error) = written else { continue };
             batch.failed(fault::message(&error));
             if error.kind() == ErrorKind::Unavailable {

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use super::bgp::AsNumber;
 use super::pool::Families;
-use super::{edit, names, table};
+use super::{edit, table};
 use crate::commands::Outcome;
+use crate::commands::v1_names;
 use crate::context::Context;
 use crate::this_node;
 
@@ -64,8 +65,8 @@ impl Scope {
 
     fn object_name(&self, ip: IpAddr) -> String {
         match self {
-            Scope::Global => names::of_peer(ip),
-            Scope::Node(node) => format!("{node}.{}", names::of_peer(ip)),
+            Scope::Global => v1_names::address(ip),
+            Scope::Node(node) => format!("{node}.{}", v1_names::address(ip)),
         }
     }
 }

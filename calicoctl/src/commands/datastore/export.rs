@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::file;
 use crate::commands::Outcome;
-use crate::context::{Context, patiently};
+use crate::context::Context;
+use crate::progress::doing;
 
 /// What upstream exports, in its order: what refers to nodes comes after them.
 const KINDS: [Kind; 17] = [
@@ -81,7 +82,7 @@ impl Export {
         let snapshot = context.block_on(async {
             let queries = [Query::Prefix(Prefix::All)];
             let read = client.store().read(&queries, context.deadline());
-            Ok(patiently("reading the datastore", read).await?)
+            Ok(doing("reading the datastore", read).await?)
         })?;
         let revision = snapshot.revision;
         let everything =
