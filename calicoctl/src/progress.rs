@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After this time a person wants to know what we are doing; and again after twice that time, and
 /// so on.
@@ -28,7 +28,7 @@ pub async fn doing<T>(what: impl Into<String>, work: impl Future<Output = T>) ->
 /// Does a command's work, and tells what it is about when it takes long.
 pub async fn told<T>(work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
-    let mut pause = PATIENCE;
+    let (begun, mut pause) = (Instant::now(), PATIENCE);
     loop {
         tokio::select! {
             biased;
@@ -36,7 +36,8 @@ pub async fn told<T>(work: impl Future<Output = T>) -> T {
             () = tokio::time::sleep(pause) => {}
         }
         if std::io::stderr().is_terminal() {
-            eprintln!("{} ...", DOING.with_borrow(String::clone));
+            let seconds = begun.elapsed().as_secs();
+            eprintln!("{} ... {seconds} s", DOING.with_borrow(String::clone));
         }
         pause = SILENCE.min(pause * 2);
     }

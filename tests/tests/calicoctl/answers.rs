@@ -61,6 +61,17 @@ fn what_is_invalid_is_told_in_upstreams_words(network: &Network) -> Result<()> {
             );
         }
     }
+    // Of many objects in a document it is told which, and what may have been meant.
+    let list = format!(
+        "[{}, {}]",
+        object("IPPool", "{cidr: 10.1.0.0/16}"),
+        object("BGPPeer", "{peerIP: 10.0.0.1, asNumbr: 64512}")
+    );
+    let said = network.ctl("apply -f -").stdin(list).refused()?;
+    let expected = "failed to execute command: -: line 1: BGPPeer(x): field in document is not \
+                    recognized or is in the wrong location: asNumbr (spec.asNumbr): did you mean \
+                    \"asNumber\"?\n";
+    ensure!(said == expected, "{said}");
     Ok(())
 }
 
