@@ -77,8 +77,8 @@ impl Export {
     /// Prints everything.
     pub fn run(self, context: &Context) -> Outcome {
         let client = context.client()?;
-        let is_etcd = client.store().describe().starts_with("etcd");
-        let default = if is_etcd { Format::Kubernetes } else { Format::Complete };
+        let is_embedded = client.store().is_embedded();
+        let default = if is_embedded { Format::Complete } else { Format::Kubernetes };
         let snapshot = context.block_on(async {
             let queries = [Query::Prefix(Prefix::All)];
             let read = client.store().read(&queries, context.deadline());
