@@ -17,8 +17,10 @@ mod namespace;
 pub mod node;
 pub mod patch;
 pub mod replace;
+mod v1_names;
 pub mod validate;
 pub mod version;
+mod which;
 mod write;
 
 use std::process::ExitCode;

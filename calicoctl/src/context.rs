@@ -2,24 +2,28 @@
 
 use std::cell::OnceCell;
 use std::future::Future;
-use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use cni_calico::owed;
+use cni_ipam::run::Deadline;
 use libcalico::client::{Client, ErrorKind};
 use libcalico::config::{DatastoreConfig, Settings};
 use libcalico::resources::ClusterInformationSpec;
-use tokio::runtime::Runtime;
+use libcalico::store::Store;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::cli::Global;
 use crate::commands::version;
-use crate::config_file;
+use crate::progress::{doing, told};
+use crate::{config_file, this_node};
 
 /// How long one request to the datastore may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// After this time a person wants to know what we are doing.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a command may be kept by what deleted containers have left.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What every command works with.
 pub struct Context {
@@ -47,12 +51,19 @@ impl Context {
     }
 
     /// Opens the datastore and checks that it is of a version that we know how to change
-    /// (`reference/calicoctl.md` section 3.3). Not from within [`Context::block_on`].
+    /// (`reference/calicoctl.md` section 3.3). An embedded one that isn't there yet is not made by
+    /// looking for something in it.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let client = self.client_of_any_version()?;
-        if !self.global.allow_version_mismatch {
-            self.block_on(self.check_version(&client))?;
+        if let Some(path) = absent(&self.datastore()?) {
+            bail!(self.describe_absent(&path)?);
         }
+        self.client_of_first_write()
+    }
+
+    /// The same for what may be the first in the datastore: an embedded one that isn't there is made.
+    pub fn client_of_first_write(&self) -> anyhow::Result<Client> {
+        let client = self.client_of_any_version()?;
+        self.block_on(self.prepare(&client))?;
         Ok(client)
     }
 
@@ -62,17 +73,39 @@ impl Context {
         Ok(Client::new(store))
     }
 
-    async fn check_version(&self, client: &Client) -> anyhow::Result<()> {
+    /// Says where a datastore comes from; and, to who has set nothing, that there may be another one.
+    fn describe_absent(&self, path: &Path) -> anyhow::Result<String> {
+        let elsewhere = match self.settings()? == Settings::default() {
+            true => ". For a cluster's, set ETCD_ENDPOINTS or write /etc/calico/calicoctl.cfg",
+            false => "",
+        };
+        Ok(format!(
+            "there is no datastore at {} yet: this host's first container makes it, or `calicoctl \
+             node run --init-only`, or the first resource that you create{elsewhere}",
+            path.display()
+        ))
+    }
+
+    /// Checks the version, and pays what this node owes.
+    async fn prepare(&self, client: &Client) -> anyhow::Result<()> {
         let read = client.get::<ClusterInformationSpec>("", "default", self.deadline());
-        match patiently("asking the datastore", read).await {
-            Ok(cluster) => match version::mismatch(&cluster.spec.calico_version) {
-                Some(message) => bail!(message),
-                None => Ok(()),
-            },
+        let cluster = match doing("asking the datastore", read).await {
+            Ok(cluster) => cluster.spec,
             // What follows would only wait in vain a second time.
-            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error.into()),
-            Err(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error.into()),
+            Err(_) => return Ok(()),
+        };
+        if !self.global.allow_version_mismatch
+            && let Some(message) = version::mismatch(&cluster.calico_version)
+        {
+            bail!(message);
         }
+        if cluster.datastore_ready == Some(true)
+            && let Ok(node) = this_node::name()
+        {
+            settle(&**client.store(), &node).await;
+        }
+        Ok(())
     }
 
     /// When a request that begins now is given up.
@@ -80,29 +113,42 @@ impl Context {
         Instant::now() + REQUEST_LIMIT
     }
 
-    /// Runs a command's requests to their end.
+    /// Runs a command's requests to their end, and tells what they are about when they take long.
+    /// Fails within itself, where to wait would be to wait for ever.
     pub fn block_on<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        let runtime = match self.runtime.get() {
-            Some(runtime) => runtime,
+        ensure!(Handle::try_current().is_err(), "a defect: this is to be awaited, not blocked on");
+        self.runtime()?.block_on(told(work))
+    }
+
+    /// Does nothing for a while.
+    pub fn pause(&self, time: Duration) -> anyhow::Result<()> {
+        self.runtime()?.block_on(async { tokio::time::sleep(time).await });
+        Ok(())
+    }
+
+    fn runtime(&self) -> anyhow::Result<&Runtime> {
+        match self.runtime.get() {
+            Some(runtime) => Ok(runtime),
             None => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                self.runtime.get_or_init(|| runtime)
+                Ok(self.runtime.get_or_init(|| runtime))
             }
-        };
-        runtime.block_on(work)
+        }
     }
 }
 
-/// Does some work, and tells the person at the terminal what it is when it takes long.
-pub async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = tokio::time::sleep(PATIENCE) => {}
+/// The file of an embedded datastore that isn't there yet. To open it would make it.
+pub fn absent(config: &DatastoreConfig) -> Option<PathBuf> {
+    match config {
+        #[cfg(feature = "local")]
+        DatastoreConfig::Local(local) if !local.path.exists() => Some(local.path.clone()),
+        _ => None,
     }
-    if std::io::stderr().is_terminal() {
-        eprintln!("{what} ...");
-    }
-    work.await
+}
+
+/// Releases what containers of this node had that were deleted while the datastore was away, as the
+/// plugin's next call would. Where that fails it is logged, and left to a later call.
+pub async fn settle(store: &dyn Store, node: &str) {
+    let settled = owed::settle_store(store, node, Deadline::after(SETTLE_LIMIT));
+    doing("releasing what deleted containers have left", settled).await;
 }

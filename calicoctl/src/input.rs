@@ -172,11 +172,25 @@ fn with_type(item: Value, kind: &str, version: &str) -> Value {
     }
 }
 
-/// A resource as a person wrote it.
+/// A resource as a person wrote it. What is wrong with it is told with its kind and name: there may
+/// be many in a document.
 fn resource(object: Value) -> Result<AnyResource, String> {
+    let id = match &object {
+        Value::Object(object) => {
+            let named = object.iter().find(|(key, _)| key.eq_ignore_ascii_case("metadata"));
+            let name = named.and_then(|(_, metadata)| metadata["name"].as_str());
+            format!("{}({}): ", text(object, "kind"), name.unwrap_or_default())
+        }
+        _ => String::new(),
+    };
     schema::read(object).map_err(|error| match &error {
         InvalidObject::UnknownType { kind, version } => unknown_type(kind, version),
-        error => error.to_string(),
+        InvalidObject::UnknownField { field, path, among } => {
+            let place = if path == field { String::new() } else { format!(" ({path})") };
+            let meant = nearest(field, among.iter().copied());
+            format!("{id}{error}{place}{}", did_you_mean(meant))
+        }
+        error => format!("{id}{error}"),
     })
 }
 

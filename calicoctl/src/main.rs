@@ -9,6 +9,8 @@ mod context;
 mod input;
 mod kinds;
 mod output;
+mod progress;
+mod this_node;
 
 use std::io;
 use std::process::ExitCode;

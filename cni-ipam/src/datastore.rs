@@ -146,8 +146,8 @@ impl Datastore {
         self.embedded.is_some() && cluster.is_empty()
     }
 
-    /// Sets up an embedded store that is fresh, or knows another name of this node; does nothing to
-    /// any other store. True if something was written, so that what was read is read again.
+    /// Sets up an embedded store that had no container yet, or knows another name of this node; does
+    /// nothing to any other store. True if something was written, so that what was read is read again.
     pub async fn bootstrap(
         &self,
         cluster: &[Document],
@@ -155,7 +155,10 @@ impl Datastore {
         deadline: Instant,
     ) -> Result<bool, cni::Error> {
         let Some(embedded) = &self.embedded else { return Ok(false) };
-        if !cluster.is_empty() && !node.is_empty() {
+        let is_undecided = |document: &Document| {
+            ClusterInformation::decode(document).is_ok_and(|found| bootstrap::is_undecided(&found))
+        };
+        if cluster.first().is_some_and(|found| !is_undecided(found)) && !node.is_empty() {
             return Ok(false);
         }
         tracing::info!("setting up {}", self.store.describe());

@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use crate::client::{ClientError, decode_document, prepare_create, prepare_update};
 use crate::resources::{
-    ClusterInformation, ClusterInformationSpec, IpPool, IpPoolSpec, Kind, Node, NodeSpec, tier,
+    ClusterInformation, ClusterInformationSpec, IpPool, IpPoolSpec, Kind, Node, NodeSpec, Object,
+    tier,
 };
 use crate::store::{Change, Committed, Document, Key, Prefix, Query, Store, StoreErrorKind};
 
@@ -33,6 +34,11 @@ pub const IPV6_POOL: &str = "default-ipv6-ippool";
 /// [`random_ipv6_pool`].
 pub const IPV6_POOL_CIDR: &str = "fd80:24e2:f998:72d6::/64";
 
+/// The annotation of an embedded store's ClusterInformation while nobody has decided on pools: an
+/// operator has written something into it, but neither a pool nor a container has been there. The
+/// first of these two takes it away.
+const UNDECIDED: &str = "calico-rs/default-pools";
+
 /// How often a commit that somebody else's crossed is planned again.
 const ATTEMPTS: usize = 10;
 
@@ -45,6 +51,18 @@ pub struct Bootstrap {
     pub ipv4_pool: Option<Ipv4Net>,
     /// The range of the default IPv6 pool; `None` for no such pool.
     pub ipv6_pool: Option<Ipv6Net>,
+}
+
+/// For whom a store is set up.
+#[derive(Debug, Clone, Copy)]
+pub enum SetUp<'a> {
+    /// A cluster. Its pools are made elsewhere, or not at all.
+    Cluster,
+    /// A host that has no container yet: default pools come with the first one, unless there are
+    /// others by then.
+    Operator,
+    /// A host with its first container.
+    Host(&'a Bootstrap),
 }
 
 /// What is there already.
@@ -92,11 +110,11 @@ impl Present {
 
 /// The changes that bring in what is missing; none when nothing is.
 ///
-/// Default pools are only made in a fresh store, together with ClusterInformation: who deletes
-/// one later doesn't want it back.
+/// Default pools are only made in a store that never had a pool: who deletes one later doesn't want
+/// it back.
 pub fn plan(
     present: &Present,
-    bootstrap: Option<&Bootstrap>,
+    set_up: SetUp<'_>,
     now: OffsetDateTime,
     mut new_uuid: impl FnMut() -> Uuid,
 ) -> Result<Vec<Change>, ClientError> {
@@ -109,6 +127,9 @@ pub fn plan(
                 ..ClusterInformationSpec::default()
             };
             let mut cluster = ClusterInformation::new("default", spec);
+            if let SetUp::Operator = set_up {
+                cluster.metadata.annotations.insert(UNDECIDED.to_owned(), "pending".to_owned());
+            }
             changes.push(prepare_create(&mut cluster, now, new_uuid())?);
         }
         Some(cluster) => {
@@ -117,7 +138,10 @@ pub fn plan(
                 filled.spec.cluster_guid = new_uuid().simple().to_string();
             }
             // An explicit false is a lock, and stays.
-            filled.spec.datastore_ready.get_or_insert(true);
+            let is_ready = *filled.spec.datastore_ready.get_or_insert(true);
+            if is_ready && !matches!(set_up, SetUp::Operator) {
+                decide(&mut filled);
+            }
             if filled != *cluster {
                 changes.push(prepare_update(&mut filled, Some(cluster))?);
             }
@@ -126,17 +150,42 @@ pub fn plan(
     for mut tier in tier::built_in().filter(|tier| !present.tiers.contains(&tier.metadata.name)) {
         changes.push(prepare_create(&mut tier, now, new_uuid())?);
     }
-    let Some(bootstrap) = bootstrap else { return Ok(changes) };
+    let SetUp::Host(bootstrap) = set_up else { return Ok(changes) };
+    let cluster = present.cluster.as_ref();
+    if cluster.is_some_and(|cluster| cluster.spec.datastore_ready == Some(false)) {
+        return Ok(changes);
+    }
     if !present.node {
         let mut node = Node::new(&bootstrap.node_name, NodeSpec::default());
         changes.push(prepare_create(&mut node, now, new_uuid())?);
     }
-    if present.cluster.is_none() && !present.any_pool {
+    if cluster.is_none_or(is_undecided) && !present.any_pool {
         for mut pool in default_pools(bootstrap) {
             changes.push(prepare_create(&mut pool, now, new_uuid())?);
         }
     }
     Ok(changes)
+}
+
+/// Whether the first container is still to bring the default pools in.
+pub fn is_undecided(cluster: &ClusterInformation) -> bool {
+    cluster.metadata.annotations.contains_key(UNDECIDED)
+}
+
+/// Notes that somebody has decided on pools.
+pub fn decide(cluster: &mut ClusterInformation) {
+    cluster.metadata.annotations.remove(UNDECIDED);
+}
+
+/// ClusterInformation as it is stored together with a pool of somebody's own.
+pub(crate) fn decided(cluster: &Document) -> Vec<u8> {
+    match ClusterInformation::decode(cluster).ok().filter(is_undecided) {
+        Some(mut information) => {
+            decide(&mut information);
+            information.encode()
+        }
+        None => cluster.value.clone(),
+    }
 }
 
 /// The default pools. What leaves an IPv4 pool gets the node's address, as pods have private ones;
@@ -172,7 +221,8 @@ pub fn random_ipv6_pool(random: Uuid) -> Ipv6Net {
 
 /// Sees to it that ClusterInformation and the tiers are there.
 pub async fn ensure_initialised(store: &dyn Store, deadline: Instant) -> Result<(), ClientError> {
-    run(store, None, deadline).await
+    let set_up = if store.is_embedded() { SetUp::Operator } else { SetUp::Cluster };
+    run(store, set_up, "", deadline).await
 }
 
 /// Sees to it that an embedded store holds all that a host needs. Many processes may do so at
@@ -182,19 +232,19 @@ pub async fn bootstrap_local(
     bootstrap: &Bootstrap,
     deadline: Instant,
 ) -> Result<(), ClientError> {
-    run(store, Some(bootstrap), deadline).await
+    run(store, SetUp::Host(bootstrap), &bootstrap.node_name, deadline).await
 }
 
 async fn run(
     store: &dyn Store,
-    bootstrap: Option<&Bootstrap>,
+    set_up: SetUp<'_>,
+    node_name: &str,
     deadline: Instant,
 ) -> Result<(), ClientError> {
-    let node_name = bootstrap.map_or("", |bootstrap| bootstrap.node_name.as_str());
     for _ in 0..ATTEMPTS {
         let snapshot = store.read(&queries(node_name), deadline).await?;
         let present = Present::from_results(&snapshot.results)?;
-        let changes = plan(&present, bootstrap, OffsetDateTime::now_utc(), Uuid::new_v4)?;
+        let changes = plan(&present, set_up, OffsetDateTime::now_utc(), Uuid::new_v4)?;
         if changes.is_empty() {
             return Ok(());
         }

@@ -144,6 +144,11 @@ pub trait Store: Send + Sync {
     /// A short name for messages, without secrets: `etcd at https://10.0.0.2:2379`,
     /// `local store /var/lib/calico/calico.db`.
     fn describe(&self) -> String;
+
+    /// Whether it is this host's own, which no node agent sets up: the first container does.
+    fn is_embedded(&self) -> bool {
+        false
+    }
 }
 
 impl Change {

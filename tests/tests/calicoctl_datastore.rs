@@ -293,6 +293,34 @@ fn upstreams_format_goes_into_the_embedded_store() {
     });
 }
 
+/// A cluster holds what other releases wrote: fields that this one doesn't know come along.
+#[test]
+fn an_export_of_another_release_is_imported() {
+    scene("import-other-release", |scene| {
+        let network = Network::without_pools(scene, Backend::Etcd)?;
+        filled(&network)?;
+        let spec = json!({"bpfFutureMode": {"deep": [1]}, "logSeverityScreen": "Info"});
+        let (key, felix) =
+            objects::resource("FelixConfiguration", "felixconfigurations", "default", spec);
+        let pool = objects::pool("pool-a", "", 28).0;
+        network.put([(key.clone(), felix)])?;
+        network.store().change(&pool, |pool| pool["spec"]["futureUse"] = json!("yes"))?;
+        network.store().change(&objects::node("node-a").0, |node| {
+            node["spec"]["orchRefs"] = json!([{"nodeName": "node-a", "orchestrator": "k8s"}]);
+        })?;
+        network.ctl("datastore lock").ok()?;
+        let exported = network.ctl("datastore migrate export").ok()?;
+        ensure!(exported.contains("bpfFutureMode") && exported.contains("futureUse"), "{exported}");
+        let local = Stores::Local(network.host().clone());
+        let words = ["datastore", "migrate", "import", "-f", "all.yaml"];
+        Ctl::new(&local, words).file("all.yaml", &exported)?.ok()?;
+        let stored = local.dump()?;
+        ensure!(stored.0[&key]["spec"]["bpfFutureMode"] == json!({"deep": [1]}), "{stored:#?}");
+        ensure!(stored.0[&pool]["spec"]["futureUse"] == "yes", "{stored:#?}");
+        Ok(())
+    });
+}
+
 /// More than fits into one commit: an interrupted import is finished by the same file, and by no
 /// other one; meanwhile the datastore is locked.
 #[test]

@@ -3,9 +3,14 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::kinds::did_you_mean;
+use super::Cli;
+use crate::kinds::{did_you_mean, nearest};
+
+/// Flags that told resources of Calico 2 apart.
+const IDENTIFIERS: [&str; 4] = ["--node", "--orchestrator", "--scope", "--workload"];
 
 /// Prints what is wrong with the arguments, in one line, or the help that was asked for.
 pub fn explain(error: &clap::Error) -> ExitCode {
@@ -34,9 +39,16 @@ fn line(error: &clap::Error, words: &[String]) -> String {
         _ => None,
     };
     let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let has = |verb: &str| words.iter().any(|word| word == verb);
     match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with("--") => {
             let name = argument.split('=').next().unwrap_or_default();
+            if IDENTIFIERS.contains(&name) && ["get", "delete"].iter().any(|verb| has(verb)) {
+                return format!(
+                    "unknown flag: {name}: today a resource has one name, which tells them all: see \
+                     calicoctl get KIND -o wide"
+                );
+            }
             format!(
                 "unknown flag: {name}{}",
                 did_you_mean(first(ContextKind::SuggestedArg).as_deref())
@@ -54,9 +66,11 @@ fn line(error: &clap::Error, words: &[String]) -> String {
         }
         ErrorKind::InvalidSubcommand => {
             let command = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let suggestion = first(ContextKind::SuggestedSubcommand);
-            format!("unknown command \"{command}\"{}", did_you_mean(suggestion.as_deref()))
+            let known = commands_beside(&command, words);
+            let suggestion = nearest(&command, known.iter().map(String::as_str));
+            format!("unknown command \"{command}\"{}", did_you_mean(suggestion))
         }
+        ErrorKind::MissingSubcommand => "no command: see calicoctl --help".to_owned(),
         ErrorKind::MissingRequiredArgument => {
             format!("missing argument: {argument}: see calicoctl --help")
         }
@@ -76,6 +90,18 @@ fn line(error: &clap::Error, words: &[String]) -> String {
             line.strip_prefix("error: ").unwrap_or(line).to_owned()
         }
     }
+}
+
+/// The commands that could stand where `unknown` stands.
+fn commands_beside(unknown: &str, words: &[String]) -> Vec<String> {
+    let mut parent = Cli::command();
+    for word in words.iter().take_while(|word| *word != unknown) {
+        if let Some(command) = parent.find_subcommand(word) {
+            parent = command.clone();
+        }
+    }
+    let known = parent.get_subcommands().filter(|command| !command.is_hide_set());
+    known.map(|command| command.get_name().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -102,6 +128,14 @@ mod tests {
             ("frob", "unknown command \"frob\""),
             ("creat", "unknown command \"creat\": did you mean \"create\"?"),
             ("ipam shwo", "unknown command \"shwo\": did you mean \"show\"?"),
+            ("gte pool", "unknown command \"gte\": did you mean \"get\"?"),
+            ("foo", "unknown command \"foo\""),
+            ("-l debug", "no command: see calicoctl --help"),
+            (
+                "get wep --node=a",
+                "unknown flag: --node: today a resource has one name, which tells them all: see \
+                 calicoctl get KIND -o wide",
+            ),
             ("create x", "unexpected argument \"x\": see calicoctl --help"),
             ("create -f", "flag needs an argument: --filename <FILE>"),
             ("get pool -o", "flag needs an argument: --output <FORMAT>"),

@@ -27,7 +27,7 @@ impl Global {
             .with_writer(std::io::stderr)
             .with_target(false)
             .without_time()
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_ansi(false)
             .init();
         Ok(())
     }

@@ -6,14 +6,12 @@ mod config;
 mod container;
 mod edit;
 mod endpoint;
-mod names;
 mod node_stop;
 mod obsolete;
 pub mod peer;
 mod pool;
 mod profile;
 mod table;
-mod this_node;
 mod words;
 
 use clap::Subcommand;

@@ -5,7 +5,6 @@
 //! is told and nothing is printed.
 
 mod kubernetes;
-mod names;
 mod object;
 mod rules;
 mod v1;

@@ -7,29 +7,20 @@ use ipnet::IpNet;
 use libcalico::client::{Client, ClientError, ErrorKind};
 use libcalico::ipam::{Allocator, IpamError};
 use libcalico::resources::resource::describe;
-use libcalico::resources::{AnyResource, Kind, Object};
+use libcalico::resources::{AnyResource, Kind};
 use libcalico::store::{StoreError, StoreErrorKind};
 
 use super::batch::{self, Batch, Verb};
-use super::namespace::Namespace;
+use super::which::Which;
 use super::{Outcome, fault};
-use crate::context::{Context, patiently};
-use crate::input::Files;
-use crate::kinds::KindInfo;
+use crate::context::Context;
+use crate::progress::doing;
 
 /// Arguments of `delete`.
 #[derive(Debug, Args)]
 pub struct Delete {
-    /// The kind of the resources.
-    #[arg(value_name = "KIND", conflicts_with = "filename")]
-    kind: Option<String>,
-    /// Their names.
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
     #[command(flatten)]
-    files: Files,
-    #[command(flatten)]
-    namespace: Namespace,
+    which: Which,
     /// Take it for no failure when a resource is not there.
     #[arg(short, long)]
     skip_not_exists: bool,
@@ -64,31 +55,11 @@ impl Delete {
 
     /// The resources to remove: those of a file, or those that the command line names.
     fn resources(&self) -> anyhow::Result<Option<Vec<AnyResource>>> {
-        let Some(kind) = &self.kind else {
-            if self.files.filename.is_none() {
-                bail!("nothing to delete: name a KIND and a NAME, or a file with -f FILE");
-            }
-            let Some(mut resources) = self.files.read()? else { return Ok(None) };
-            for resource in &mut resources {
-                self.namespace.settle(resource)?;
-                resource.default_on_write();
-            }
-            return Ok(Some(resources));
-        };
-        let kind = KindInfo::named(kind)?.kind;
-        let namespace = self.namespace.of(kind)?;
-        if self.names.is_empty() {
+        let Some(kind) = self.which.kind("delete")? else { return self.which.of_file() };
+        if self.which.names.is_empty() {
             bail!("no name: say which {} to delete", kind.name());
         }
-        let named = |name: &String| {
-            if name.is_empty() {
-                bail!("resource name may not be empty");
-            }
-            let mut resource = AnyResource::new(kind, name, serde_json::json!({}));
-            resource.metadata.namespace = namespace.to_owned();
-            Ok(resource)
-        };
-        self.names.iter().map(named).collect::<anyhow::Result<_>>().map(Some)
+        self.which.named(kind).map(Some)
     }
 }
 
@@ -124,7 +95,7 @@ pub async fn delete(
             _ => client.delete_any(kind, namespace, name, revision, deadline).await.map(drop),
         }
     };
-    patiently(&what, deletion).await
+    doing(what, deletion).await
 }
 
 fn as_store_error(error: IpamError) -> StoreError {

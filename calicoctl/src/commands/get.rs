@@ -6,28 +6,20 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use libcalico::client::{Client, ErrorKind};
-use libcalico::resources::{AnyResource, Kind, Object, ObjectMeta};
+use libcalico::resources::{AnyResource, Kind, ObjectMeta};
 
-use super::namespace::Namespace;
+use super::which::Which;
 use super::{Outcome, batch, fault};
-use crate::context::{Context, patiently};
-use crate::input::Files;
-use crate::kinds::{Facts, KindInfo};
+use crate::context::Context;
+use crate::kinds::Facts;
 use crate::output::format::{Format, Printer, Shown};
+use crate::progress::doing;
 
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// The kind of the resources.
-    #[arg(value_name = "KIND", conflicts_with = "filename")]
-    kind: Option<String>,
-    /// Their names; all of the kind when there is none.
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
     #[command(flatten)]
-    files: Files,
-    #[command(flatten)]
-    namespace: Namespace,
+    which: Which,
     /// How to show them: ps, wide, yaml, json, custom-columns=A,B, go-template=TEMPLATE or
     /// go-template-file=FILE.
     #[arg(short, long, value_name = "FORMAT", default_value = "ps")]
@@ -57,7 +49,7 @@ impl Get {
         let (shown, errors, facts) = context.block_on(async {
             let (mut shown, mut errors) = (Vec::new(), Vec::new());
             for wanted in wanted {
-                match patiently("reading", read(context, &client, wanted)).await {
+                match doing("reading", read(context, &client, wanted)).await {
                     Ok(found) => shown.push(found),
                     Err(error) => {
                         let unavailable = error.kind() == ErrorKind::Unavailable;
@@ -77,7 +69,7 @@ impl Get {
         let exported: Vec<Shown> = shown.into_iter().map(|shown| self.exported(shown)).collect();
         let printer = Printer {
             format: &format,
-            namespaces: self.all_namespaces || self.namespace.namespace.is_some(),
+            namespaces: self.all_namespaces || self.which.namespace.namespace.is_some(),
             facts,
         };
         let mut out = std::io::stdout().lock();
@@ -91,50 +83,34 @@ impl Get {
     }
 
     fn wanted(&self) -> anyhow::Result<Option<Vec<Wanted>>> {
-        if self.all_namespaces && self.namespace.namespace.is_some() {
+        let Which { names, namespace, .. } = &self.which;
+        if self.all_namespaces && namespace.namespace.is_some() {
             bail!("cannot use both --namespace and --all-namespaces flags at the same time");
         }
-        let Some(kind) = &self.kind else {
-            if self.files.filename.is_none() {
-                bail!("nothing to get: name a KIND, or a file with -f FILE");
-            }
-            let Some(mut resources) = self.files.read()? else { return Ok(None) };
-            for resource in &mut resources {
-                self.namespace.settle(resource)?;
-                resource.default_on_write();
-            }
-            let wanted = resources.into_iter().map(|resource| Wanted::One(Box::new(resource)));
-            return Ok(Some(wanted.collect()));
+        let one = |resource| Wanted::One(Box::new(resource));
+        let Some(kind) = self.which.kind("get")? else {
+            let resources = self.which.of_file()?;
+            return Ok(resources.map(|resources| resources.into_iter().map(one).collect()));
         };
-        let kind = KindInfo::named(kind)?.kind;
         if self.all_namespaces {
             if !kind.namespaced() {
                 bail!("{} is not namespaced", kind.name());
             }
-            if !self.names.is_empty() {
+            if !names.is_empty() {
                 bail!("cannot use --all-namespace flag for getting a single resource");
             }
             return Ok(Some(vec![Wanted::List(kind, None)]));
         }
-        let namespace = self.namespace.of(kind)?;
-        if self.names.is_empty() {
-            return Ok(Some(vec![Wanted::List(kind, Some(namespace.to_owned()))]));
+        if names.is_empty() {
+            return Ok(Some(vec![Wanted::List(kind, Some(namespace.of(kind)?.to_owned()))]));
         }
-        let named = |name: &String| {
-            if name.is_empty() {
-                bail!("resource name may not be empty");
-            }
-            let mut resource = AnyResource::new(kind, name, serde_json::json!({}));
-            resource.metadata.namespace = namespace.to_owned();
-            Ok(Wanted::One(Box::new(resource)))
-        };
-        self.names.iter().map(named).collect::<anyhow::Result<_>>().map(Some)
+        Ok(Some(self.which.named(kind)?.into_iter().map(one).collect()))
     }
 
     /// A resource that was asked for by its name, without what belongs to this cluster.
     fn exported(&self, shown: Shown) -> Shown {
         match shown {
-            Shown::One(mut resource) if self.export && !self.names.is_empty() => {
+            Shown::One(mut resource) if self.export && !self.which.names.is_empty() => {
                 resource.metadata = ObjectMeta {
                     namespace: String::new(),
                     uid: String::new(),

@@ -74,10 +74,7 @@ impl Version {
             }
             match pause {
                 None => return Ok(ExitCode::SUCCESS),
-                Some(pause) => context.block_on(async {
-                    tokio::time::sleep(pause).await;
-                    Ok(())
-                })?,
+                Some(pause) => context.pause(pause)?,
             }
         }
     }

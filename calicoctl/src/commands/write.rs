@@ -9,8 +9,9 @@ use super::batch::{self, Batch, Verb};
 use super::change::change;
 use super::namespace::Namespace;
 use super::{Outcome, fault};
-use crate::context::{Context, patiently};
+use crate::context::Context;
 use crate::input::Files;
+use crate::progress::doing;
 
 /// How often a resource is tried to be made that comes and goes.
 const ATTEMPTS: usize = 5;
@@ -38,7 +39,10 @@ pub fn run(
 ) -> Outcome {
     let Some(mut resources) = files.read()? else { return batch::nothing() };
     resources.iter_mut().try_for_each(|resource| namespace.settle(resource))?;
-    let client = context.client()?;
+    let client = match mode {
+        Mode::Replace => context.client()?,
+        Mode::Create | Mode::CreateIfMissing | Mode::Apply => context.client_of_first_write()?,
+    };
     let mut batch = Batch::of(&resources);
     context.block_on(async {
         // The resources' own failures say it better.
@@ -50,7 +54,7 @@ pub fn run(
         for (at, resource) in resources.into_iter().enumerate() {
             let ObjectMeta { namespace, name, .. } = &resource.metadata;
             let what = format!("writing {}", describe(resource.kind, namespace, name));
-            let written = patiently(&what, write(context, &client, resource, mode)).await;
+            let written = doing(what, write(context, &client, resource, mode)).await;
             let Err(error) = written else { continue };
             batch.failed(fault::message(&error));
             if error.kind() == ErrorKind::Unavailable {

@@ -188,6 +188,67 @@ async fn pools_that_somebody_made_before_are_left_alone() {
     assert_eq!(store.dump().keys().filter(|path| path.contains("/ippools/")).count(), 1);
 }
 
+/// What an operator's first command leaves in an embedded store.
+async fn begun_by_an_operator(store: &MemoryStore) {
+    let (now, present) = (OffsetDateTime::now_utc(), Present::default());
+    let changes = plan(&present, SetUp::Operator, now, Uuid::new_v4).unwrap();
+    store.commit(&changes, deadline()).await.unwrap();
+    assert!(is_undecided(&cluster(store).await));
+}
+
+fn pools_of(store: &MemoryStore) -> usize {
+    store.dump().keys().filter(|path| path.contains("/ippools/")).count()
+}
+
+#[tokio::test]
+async fn the_first_container_brings_pools_in_where_an_operator_has_made_none() {
+    let store = MemoryStore::new();
+    begun_by_an_operator(&store).await;
+    // The Node may be the operator's own.
+    let node = Key::global(Kind::Node, "node-1").path().unwrap();
+    store.put_raw(&node, br#"{"metadata":{"name":"node-1"},"spec":{}}"#);
+    let guid = cluster(&store).await.spec.cluster_guid;
+    bootstrap_local(&store, &host(), deadline()).await.unwrap();
+    assert_eq!(pools_of(&store), 2);
+    let cluster = cluster(&store).await;
+    assert!(!is_undecided(&cluster) && cluster.spec.cluster_guid == guid);
+}
+
+#[tokio::test]
+async fn a_pool_of_the_operators_is_his_decision_even_when_it_is_gone() {
+    let store = MemoryStore::new();
+    begun_by_an_operator(&store).await;
+    let client = crate::client::Client::new(std::sync::Arc::new(store.clone()));
+    let spec = IpPoolSpec { cidr: "10.9.0.0/16".to_owned(), ..IpPoolSpec::default() };
+    client.create(IpPool::new("mine", spec), deadline()).await.unwrap();
+    client.delete_pool("mine", None, async |_| Ok(()), deadline()).await.unwrap();
+    bootstrap_local(&store, &host(), deadline()).await.unwrap();
+    assert_eq!(pools_of(&store), 0);
+}
+
+#[tokio::test]
+async fn a_locked_store_gets_no_pools_until_it_is_unlocked() {
+    let store = MemoryStore::new();
+    begun_by_an_operator(&store).await;
+    let revision = store.read(&queries(""), deadline()).await.unwrap().results[0][0].revision;
+    let set_ready = |ready, cluster: &ClusterInformation, revision| {
+        let mut cluster = cluster.clone();
+        cluster.spec.datastore_ready = Some(ready);
+        Change::update(cluster.key(), revision, cluster.encode())
+    };
+    let locked = set_ready(false, &cluster(&store).await, revision);
+    let Ok(Committed::Done(revision)) = store.commit(&[locked], deadline()).await else {
+        panic!("the store could not be locked")
+    };
+    let before = store.dump();
+    bootstrap_local(&store, &host(), deadline()).await.unwrap();
+    assert_eq!(store.dump(), before);
+    let unlocked = set_ready(true, &cluster(&store).await, revision);
+    store.commit(&[unlocked], deadline()).await.unwrap();
+    bootstrap_local(&store, &host(), deadline()).await.unwrap();
+    assert_eq!(pools_of(&store), 2);
+}
+
 #[tokio::test]
 async fn a_node_name_or_a_range_that_cannot_be_stored_is_named() {
     let store = MemoryStore::new();

@@ -48,8 +48,8 @@ fn overlaps(one: &IpNet, other: &IpNet) -> bool {
 
 impl Client {
     /// Creates a pool that fits. Two of us that create overlapping pools at once are kept apart by
-    /// writing ClusterInformation as it is in the same commit: one of the two finds it changed and
-    /// looks again. (Upstream's programs don't take part in that.)
+    /// writing ClusterInformation in the same commit: one of the two finds it changed and looks
+    /// again. (Upstream's programs don't take part in that.)
     pub(super) async fn create_pool(
         &self,
         create: Change,
@@ -68,7 +68,8 @@ impl Client {
                 bootstrap::ensure_initialised(&*self.store, deadline).await?;
                 continue;
             };
-            let turnstile = Change::update(cluster.key, cluster.revision, cluster.value);
+            let decided = bootstrap::decided(&cluster);
+            let turnstile = Change::update(cluster.key, cluster.revision, decided);
             match self.store.commit(&[turnstile, create.clone()], deadline).await {
                 Err(error) => return self.look_up(&create, error, deadline).await,
                 Ok(Committed::Done(revision)) => return Ok(revision),

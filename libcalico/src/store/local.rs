@@ -176,6 +176,10 @@ impl Store for LocalStore {
     fn describe(&self) -> String {
         format!("local store {}", self.path.display())
     }
+
+    fn is_embedded(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

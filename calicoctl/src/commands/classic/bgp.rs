@@ -118,14 +118,17 @@ fn print_or_set(
     value: Option<Value>,
     shown: impl Fn(Option<&Value>) -> String,
 ) -> Outcome {
-    let client = context.client()?;
     let (kind, name) = (Kind::BgpConfiguration, "default");
     match value {
-        Some(value) => context.block_on(async {
+        Some(value) => {
+            let client = context.client_of_first_write()?;
             let fields = [(field, value)];
-            Ok(edit::set(&client, kind, name, &fields, context.deadline()).await?)
-        })?,
+            context.block_on(async {
+                Ok(edit::set(&client, kind, name, &fields, context.deadline()).await?)
+            })?;
+        }
         None => {
+            let client = context.client()?;
             let spec = context.block_on(async {
                 Ok(edit::spec(&client, kind, name, context.deadline()).await?)
             })?;

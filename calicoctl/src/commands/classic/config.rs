@@ -158,7 +158,7 @@ fn setting(name: &str, place: &Place) -> anyhow::Result<Name> {
 
 fn change(name: Name, value: Option<&str>, place: &Place, context: &Context) -> Outcome {
     let changes = changes(name, value)?;
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     context.block_on(async {
         for (kind, fields) in changes {
             edit::set(&client, kind, &place.object(), &fields, context.deadline()).await?;
@@ -285,7 +285,7 @@ fn set_raw(
         Some(enabled) if component == Component::Bgp => enabled.clone(),
         _ => value,
     };
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     context.block_on(async {
         let fields = [(field.as_str(), value)];
         edit::set(&client, component.kind(), &place.object(), &fields, context.deadline()).await?;

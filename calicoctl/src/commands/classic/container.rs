@@ -15,15 +15,14 @@ use cni_calico::by_hand::{Ask, ByHand, ByHandError};
 use cni_ipam::datastore;
 use ipnet::IpNet;
 use libcalico::client::Client;
-use libcalico::config::DatastoreConfig;
 use libcalico::ipam::{Allocator, PoolRef};
 use libcalico::names::{is_valid_interface_name, is_valid_name};
 use libcalico::resources::{IpPool, IpPoolSpec};
 use nix::unistd::Uid;
 
-use super::this_node;
 use crate::commands::Outcome;
 use crate::context::Context;
+use crate::this_node;
 use find::{Container, Lookup};
 
 /// The spelling of the early documents.
@@ -139,9 +138,9 @@ fn add(name: &str, ip: &str, interface: &str, context: &Context) -> Outcome {
         );
     }
     let container = find::running(name)?;
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     let wired = context.block_on(async {
-        let by_hand = by_hand(&client, &container.id, context)?;
+        let by_hand = by_hand(&client, &container.id)?;
         by_hand.ensure_new().await.map_err(|error| explain(name, error))?;
         let ask = ask(&client, ip, context).await?;
         let label = container.label();
@@ -166,7 +165,7 @@ fn remove(name: &str, force: bool, context: &Context) -> Outcome {
         Lookup::Unknown(reason) => return Err(reason.not_found(name)),
     };
     let removed = context.block_on(async {
-        let by_hand = by_hand(&client, &id, context)?;
+        let by_hand = by_hand(&client, &id)?;
         by_hand.remove(netns.as_deref()).await.map_err(|error| explain(name, error))
     })?;
     if !removed {
@@ -180,7 +179,7 @@ fn add_address(name: &str, ip: &str, interface: Option<&str>, context: &Context)
     let container = find::running(name)?;
     let client = context.client()?;
     let ip = context.block_on(async {
-        let by_hand = by_hand(&client, &container.id, context)?;
+        let by_hand = by_hand(&client, &container.id)?;
         let endpoints = by_hand.endpoints().await.map_err(|error| explain(name, error))?;
         if endpoints.is_empty() {
             return Err(explain(name, ByHandError::NotAttached));
@@ -197,7 +196,7 @@ fn remove_address(name: &str, ip: IpAddr, interface: Option<&str>, context: &Con
     let container = find::running(name)?;
     let client = context.client()?;
     context.block_on(async {
-        let by_hand = by_hand(&client, &container.id, context)?;
+        let by_hand = by_hand(&client, &container.id)?;
         let removed = by_hand.remove_address(&container.netns, interface, ip).await;
         removed.map_err(|error| abort(name, error))
     })?;
@@ -206,10 +205,9 @@ fn remove_address(name: &str, ip: IpAddr, interface: Option<&str>, context: &Con
 }
 
 /// The container as the plugin's code sees it.
-fn by_hand(client: &Client, id: &str, context: &Context) -> anyhow::Result<ByHand> {
+fn by_hand(client: &Client, id: &str) -> anyhow::Result<ByHand> {
     let node = this_node::name()?;
-    let is_embedded = !matches!(context.settings()?.resolve()?, DatastoreConfig::Etcd(_));
-    let embedded = is_embedded.then_some(node.as_str());
+    let embedded = client.store().is_embedded().then_some(node.as_str());
     let datastore = datastore::over(client.store().clone(), embedded);
     Ok(ByHand::new(datastore, &node, id))
 }

@@ -9,8 +9,9 @@ use clap::{Args, Subcommand};
 use libcalico::client::Client;
 use libcalico::resources::{ProfileSpec, WorkloadEndpoint, WorkloadEndpointSpec};
 
-use super::{edit, names, table};
+use super::{edit, table};
 use crate::commands::Outcome;
+use crate::commands::v1_names;
 use crate::context::Context;
 
 /// The spelling of the early documents.
@@ -268,7 +269,7 @@ pub async fn apply(
     profiles: &[String],
     context: &Context,
 ) -> anyhow::Result<()> {
-    let stored: Vec<String> = profiles.iter().map(|name| names::of_profile(name)).collect();
+    let stored: Vec<String> = profiles.iter().map(|name| v1_names::profile(name)).collect();
     if edit != Edit::Remove {
         for (name, stored) in profiles.iter().zip(&stored) {
             if edit::find::<ProfileSpec>(client, stored, context.deadline()).await?.is_none() {

@@ -7,9 +7,9 @@ use anyhow::bail;
 use clap::Args;
 use libcalico::resources::WorkloadEndpointSpec;
 
-use super::this_node;
 use crate::commands::Outcome;
 use crate::context::Context;
+use crate::this_node;
 
 /// `node stop`.
 #[derive(Debug, Args)]

@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 
 use super::bgp::AsNumber;
 use super::pool::Families;
-use super::{edit, names, table, this_node};
+use super::{edit, table};
 use crate::commands::Outcome;
+use crate::commands::v1_names;
 use crate::context::Context;
+use crate::this_node;
 
 /// The commands about BGP peers.
 #[derive(Debug, Subcommand)]
@@ -63,8 +65,8 @@ impl Scope {
 
     fn object_name(&self, ip: IpAddr) -> String {
         match self {
-            Scope::Global => names::of_peer(ip),
-            Scope::Node(node) => format!("{node}.{}", names::of_peer(ip)),
+            Scope::Global => v1_names::address(ip),
+            Scope::Node(node) => format!("{node}.{}", v1_names::address(ip)),
         }
     }
 }
@@ -85,7 +87,7 @@ pub fn run_here(command: Command, context: &Context) -> Outcome {
 
 /// A peer that is there gets the number.
 fn add(scope: &Scope, ip: IpAddr, number: AsNumber, context: &Context) -> Outcome {
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     context.block_on(async {
         let known = peers(&client, context).await?;
         let known = known.iter().find(|peer| scope.has(&peer.spec) && ip_of(peer) == Some(ip));

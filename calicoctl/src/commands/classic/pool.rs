@@ -10,7 +10,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use libcalico::resources::{AnyResource, EncapMode, IpPool, IpPoolSpec, Kind};
 use serde_json::json;
 
-use super::{edit, names, table};
+use super::{edit, table};
+use crate::commands::v1_names;
 use crate::commands::{Outcome, delete};
 use crate::context::Context;
 
@@ -105,7 +106,7 @@ fn add(cidrs: &[IpNet], options: Options, is_range: bool, context: &Context) -> 
     if options.ipip && cidrs.iter().any(|cidr| cidr.addr().is_ipv6()) {
         bail!("IP in IP not supported for IPv6 pools");
     }
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     context.block_on(async {
         let pools = client.list::<IpPoolSpec>(None, context.deadline()).await?.items;
         // A range is added as a whole: looked at before anything is written.
@@ -129,7 +130,8 @@ fn add(cidrs: &[IpNet], options: Options, is_range: bool, context: &Context) -> 
                     edit::change(&client, "", name, context.deadline(), set).await?;
                 }
                 None => {
-                    let mut pool = IpPool::new(names::of_pool(cidr), IpPoolSpec::default());
+                    let mut pool =
+                        IpPool::new(v1_names::range(&cidr.to_string()), IpPoolSpec::default());
                     pool.spec.cidr = cidr.to_string();
                     pool.spec.block_size = block_size(cidr);
                     options.set(&mut pool.spec);

@@ -14,8 +14,9 @@ use libcalico::names::is_valid_name;
 use libcalico::resources::{Kind, Profile, ProfileSpec, WorkloadEndpointSpec};
 use serde_json::Value;
 
-use super::{edit, endpoint, names, table};
+use super::{edit, endpoint, table};
 use crate::commands::Outcome;
+use crate::commands::v1_names;
 use crate::context::Context;
 use rule::Rule;
 
@@ -69,14 +70,14 @@ fn add(name: &str, context: &Context) -> Outcome {
     if name.is_empty() || name.len() > 40 || !name.chars().all(allowed) {
         bail!("profile name {name:?} is not valid: use 1 to 40 letters, digits, '_', '.' and '-'");
     }
-    let stored = names::of_profile(name);
+    let stored = v1_names::profile(name);
     let spec = ProfileSpec {
         ingress: vec![Rule::allow_from_tag(name).to_stored()?],
         egress: vec![Rule::allow().to_stored()?],
         labels_to_apply: [(name.to_owned(), String::new())].into(),
         ..ProfileSpec::default()
     };
-    let client = context.client()?;
+    let client = context.client_of_first_write()?;
     let created = context.block_on(async {
         let profile = Profile::new(&stored, spec);
         match edit::create(&client, profile, context.deadline()).await {
@@ -97,7 +98,7 @@ fn add(name: &str, context: &Context) -> Outcome {
 }
 
 fn remove(name: &str, no_check: bool, context: &Context) -> Outcome {
-    let stored = names::of_profile(name);
+    let stored = v1_names::profile(name);
     let client = context.client()?;
     context.block_on(async {
         if !no_check {
@@ -187,7 +188,7 @@ fn show(detailed: bool, context: &Context) -> Outcome {
 
 /// Reads a profile.
 async fn get(client: &Client, name: &str, context: &Context) -> anyhow::Result<Profile> {
-    let stored = names::of_profile(name);
+    let stored = v1_names::profile(name);
     match edit::find(client, &stored, context.deadline()).await? {
         Some(profile) => Ok(profile),
         None => bail!("Profile {name} not found."),
@@ -201,7 +202,7 @@ async fn change(
     context: &Context,
     edit: impl Fn(&mut Profile) -> anyhow::Result<()>,
 ) -> anyhow::Result<Profile> {
-    let stored = names::of_profile(name);
+    let stored = v1_names::profile(name);
     let changed = edit::change(client, "", &stored, context.deadline(), edit).await;
     changed.map_err(|error| match error.downcast_ref::<ClientError>() {
         Some(cause) if cause.kind() == ErrorKind::NotFound => {

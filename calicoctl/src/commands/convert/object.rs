@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::names;
+use crate::commands::v1_names;
 
 /// Why an object can't be converted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +94,8 @@ pub struct Metadata {
 /// An object of v3.
 pub fn object(kind: &str, metadata: Metadata, spec: Map<String, Value>) -> Value {
     let texts = |texts: Texts| {
-        let texts = texts.into_iter().map(|(key, Text(value))| (names::label(&key), json!(value)));
+        let texts =
+            texts.into_iter().map(|(key, Text(value))| (v1_names::label(&key), json!(value)));
         Value::Object(texts.collect())
     };
     let mut converted = Map::new();

@@ -5,8 +5,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::names;
 use super::object::{ConvertError, put, text};
+use crate::commands::v1_names;
 
 /// A rule of v1.
 #[derive(Debug, Default, Deserialize)]
@@ -125,7 +125,7 @@ fn with_tag(old: &str, tag: &str, operator: &str) -> String {
 
 /// A selector with today's name of the namespace's label.
 pub fn selector(old: &str) -> String {
-    names::label(old)
+    v1_names::label(old)
 }
 
 /// A range with its host bits cleared, or an address as one.

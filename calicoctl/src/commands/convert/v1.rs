@@ -7,9 +7,9 @@ use libcalico::names::WorkloadEndpointName;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::names;
 use super::object::{ConvertError, Metadata, Text, Texts, object, put, read, text};
 use super::rules::{self, Rule};
+use crate::commands::v1_names;
 
 /// The metadata of all kinds; each uses some of it. What the server once wrote is passed over.
 #[derive(Debug, Default, Deserialize)]
@@ -98,10 +98,10 @@ fn bgp_peer(old: Old, spec: BgpPeer) -> Result<Value, ConvertError> {
         .peer_ip
         .parse()
         .map_err(|_| ConvertError::value("metadata.peerIP", &old.peer_ip, "is no IP address"))?;
-    let node = names::clean(&old.node);
+    let node = v1_names::clean(&old.node);
     let name = match (old.scope.as_str(), old.node.is_empty()) {
-        ("global", true) | ("", true) => names::address(ip),
-        ("node", false) | ("", false) => format!("{node}.{}", names::address(ip)),
+        ("global", true) | ("", true) => v1_names::address(ip),
+        ("node", false) | ("", false) => format!("{node}.{}", v1_names::address(ip)),
         ("node", true) => return Err(ConvertError::Missing { kind, field: "metadata.node" }),
         (scope, _) => {
             let reason = "is none of global (without a node) and node";
@@ -131,19 +131,19 @@ struct HostEndpoint {
 fn host_endpoint(old: Old, spec: HostEndpoint) -> Result<Value, ConvertError> {
     needed("hostEndpoint", "metadata.node", &old.node)?;
     needed("hostEndpoint", "metadata.name", &old.name)?;
-    let node = names::clean(&old.node);
+    let node = v1_names::clean(&old.node);
     let mut new = Map::new();
     put(&mut new, "node", json!(node));
     put(&mut new, "interfaceName", json!(spec.interface_name));
     put(&mut new, "expectedIPs", json!(spec.expected_ips));
     put(&mut new, "profiles", json!(profiles(&spec.profiles)));
     put(&mut new, "ports", json!(spec.ports));
-    let name = format!("{node}.{}", names::clean(&old.name));
+    let name = format!("{node}.{}", v1_names::clean(&old.name));
     Ok(object("HostEndpoint", old.metadata(name), new))
 }
 
 fn profiles(old: &[String]) -> Vec<String> {
-    old.iter().map(|name| names::profile(name)).collect()
+    old.iter().map(|name| v1_names::profile(name)).collect()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -190,7 +190,7 @@ fn ip_pool(old: Old, spec: IpPool) -> Result<Value, ConvertError> {
     put(&mut new, "disabled", json!(spec.disabled));
     put(&mut new, "blockSize", json!(if net.addr().is_ipv4() { 26 } else { 122 }));
     put(&mut new, "nodeSelector", json!("all()"));
-    Ok(object("IPPool", old.metadata(names::range(&net.to_string())), new))
+    Ok(object("IPPool", old.metadata(v1_names::range(&net.to_string())), new))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -224,7 +224,7 @@ fn node(old: Old, spec: Node) -> Result<Value, ConvertError> {
         put(&mut new, "bgp", Value::Object(converted));
     }
     put(&mut new, "orchRefs", json!(spec.orch_refs));
-    let name = names::clean(&old.name);
+    let name = v1_names::clean(&old.name);
     Ok(object("Node", old.metadata(name), new))
 }
 
@@ -258,7 +258,7 @@ fn policy(mut old: Old, spec: Policy) -> Result<Value, ConvertError> {
     needed("policy", "metadata.name", &old.name)?;
     let tier = match old.tier.as_str() {
         "" => "default".to_owned(),
-        tier => names::clean_without_dots(tier),
+        tier => v1_names::clean_without_dots(tier),
     };
     let types = types(&spec)?;
     let mut new = Map::new();
@@ -274,7 +274,7 @@ fn policy(mut old: Old, spec: Policy) -> Result<Value, ConvertError> {
     let forward = spec.apply_on_forward || spec.do_not_track || spec.pre_dnat;
     put(&mut new, "applyOnForward", json!(forward));
     old.labels.insert("projectcalico.org/tier".to_owned(), Text(tier.clone()));
-    let name = format!("{tier}.{}", names::clean_without_dots(&old.name));
+    let name = format!("{tier}.{}", v1_names::clean_without_dots(&old.name));
     Ok(object("GlobalNetworkPolicy", old.metadata(name), new))
 }
 
@@ -309,7 +309,7 @@ fn profile(mut old: Old, spec: Profile) -> Result<Value, ConvertError> {
     // A profile's labels were those of its endpoints, and so were its tags.
     let mut labels: Map<String, Value> = std::mem::take(&mut old.labels)
         .into_iter()
-        .map(|(key, Text(value))| (names::label(&key), json!(value)))
+        .map(|(key, Text(value))| (v1_names::label(&key), json!(value)))
         .collect();
     for Text(tag) in std::mem::take(&mut old.tags) {
         labels.entry(tag).or_insert_with(|| json!(""));
@@ -319,7 +319,7 @@ fn profile(mut old: Old, spec: Profile) -> Result<Value, ConvertError> {
     put(&mut new, "ingress", json!(rules::convert_all(spec.ingress)?));
     put(&mut new, "egress", json!(rules::convert_all(spec.egress)?));
     put(&mut new, "labelsToApply", Value::Object(labels));
-    let name = names::profile(&old.name);
+    let name = v1_names::profile(&old.name);
     Ok(object("Profile", old.metadata(name), new))
 }
 
@@ -334,7 +334,7 @@ fn tier(old: Old, spec: Tier) -> Result<Value, ConvertError> {
     needed("tier", "metadata.name", &old.name)?;
     let mut new = Map::new();
     put(&mut new, "order", json!(spec.order));
-    let name = names::clean_without_dots(&old.name);
+    let name = v1_names::clean_without_dots(&old.name);
     Ok(object("Tier", old.metadata(name), new))
 }
 
@@ -370,18 +370,18 @@ fn workload_endpoint(old: Old, spec: WorkloadEndpoint) -> Result<Value, ConvertE
         needed(kind, field, value)?;
     }
     let mut id = WorkloadEndpointName {
-        node: names::clean(&old.node),
-        orchestrator: names::clean(&old.orchestrator),
-        endpoint: names::clean(&old.name),
+        node: v1_names::clean(&old.node),
+        orchestrator: v1_names::clean(&old.orchestrator),
+        endpoint: v1_names::clean(&old.name),
         ..WorkloadEndpointName::default()
     };
     // v1 kept a pod's namespace in front of its name.
     let (namespace, pod) = old.workload.split_once('.').unwrap_or(("default", &old.workload));
     let is_pod = id.orchestrator == "k8s";
     match id.orchestrator.as_str() {
-        "k8s" => id.pod = names::clean(pod),
-        "cni" => id.container_id = names::clean(&old.workload),
-        _ => id.workload = names::clean(&old.workload),
+        "k8s" => id.pod = v1_names::clean(pod),
+        "cni" => id.container_id = v1_names::clean(&old.workload),
+        _ => id.workload = v1_names::clean(&old.workload),
     }
     let name = id.name().map_err(|error| ConvertError::Shape {
         kind: kind.to_owned(),

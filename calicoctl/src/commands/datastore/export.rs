@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::file;
 use crate::commands::Outcome;
-use crate::context::{Context, patiently};
+use crate::context::Context;
+use crate::progress::doing;
 
 /// What upstream exports, in its order: what refers to nodes comes after them.
 const KINDS: [Kind; 17] = [
@@ -76,12 +77,12 @@ impl Export {
     /// Prints everything.
     pub fn run(self, context: &Context) -> Outcome {
         let client = context.client()?;
-        let is_etcd = client.store().describe().starts_with("etcd");
-        let default = if is_etcd { Format::Kubernetes } else { Format::Complete };
+        let is_embedded = client.store().is_embedded();
+        let default = if is_embedded { Format::Complete } else { Format::Kubernetes };
         let snapshot = context.block_on(async {
             let queries = [Query::Prefix(Prefix::All)];
             let read = client.store().read(&queries, context.deadline());
-            Ok(patiently("reading the datastore", read).await?)
+            Ok(doing("reading the datastore", read).await?)
         })?;
         let revision = snapshot.revision;
         let everything =

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use libcalico::bootstrap;
 use libcalico::client::{Client, prepare_create};
 use libcalico::resources::{ClusterInformation, Kind, Object, encode, schema};
 use libcalico::store::{
@@ -22,7 +23,8 @@ use uuid::Builder;
 
 use super::file::{self, Content};
 use crate::commands::Outcome;
-use crate::context::{Context, patiently};
+use crate::context::Context;
+use crate::progress::doing;
 
 /// The annotation of ClusterInformation that says which file is being read in. It goes with the
 /// last commit.
@@ -48,10 +50,9 @@ impl Import {
     pub fn run(self, context: &Context) -> Outcome {
         // COMPAT: the versions of the two clusters are not compared here.
         let client = context.client_of_any_version()?;
-        let is_etcd = client.store().describe().starts_with("etcd");
         let text = file::read(&self.filename);
         let is_ours = text.as_ref().is_ok_and(|text| file::is_complete(text));
-        if is_etcd && !is_ours && !self.force {
+        if !client.store().is_embedded() && !is_ours && !self.force {
             bail!(
                 "invalid datastore type: etcdv3 to import to for datastore migration. Datastore type \
                  must be kubernetes, which calicoctl does not speak to; into etcd goes what \
@@ -69,7 +70,7 @@ impl Import {
         let digest = Sha256::digest(text.as_bytes());
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let import = import(content, &digest, &client, context);
-        context.block_on(patiently("importing", import))?;
+        context.block_on(doing("importing", import))?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "Successfully applied {resources} resource(s)")?;
         writeln!(out, "Importing IPAM resources")?;
@@ -120,6 +121,8 @@ async fn import(
     }
     cluster.spec.datastore_ready = Some(false);
     cluster.metadata.annotations.remove(UNDER_WAY);
+    // The pools are those of the file.
+    bootstrap::decide(&mut cluster);
     let revision = present.get(&cluster_key).map(|found| found.revision);
     write(missing, cluster, revision, digest, client, context).await
 }
@@ -150,7 +153,8 @@ fn documents(content: &Content) -> anyhow::Result<BTreeMap<Key, Vec<u8>>> {
 /// identity comes from its name and its time from the cluster's, so that a repeated import makes the
 /// same one.
 fn created(resource: &Value, cluster: &ClusterInformation) -> anyhow::Result<Vec<u8>> {
-    let mut resource = schema::read(resource.clone())?;
+    // A cluster may hold what another release wrote: only what a person wrote is read strictly.
+    let mut resource = schema::read_stored(resource.clone())?;
     resource.metadata.resource_version.clear();
     let name = format!("{} {}", cluster.spec.cluster_guid, resource.key().path()?);
     let mut bytes = [0; 16];

@@ -48,7 +48,7 @@ impl Configure {
     /// Sets what the flags say, all of it or nothing.
     pub fn run(self, context: &Context) -> Outcome {
         let settings = self.settings()?;
-        let client = context.client()?;
+        let client = context.client_of_first_write()?;
         let config = context.block_on(async {
             let allocator = Allocator::new(&**client.store());
             let mut attempts = 0;

@@ -19,7 +19,8 @@ use super::check::report::{Allocation, LeakedHandle, Report};
 use super::survey::Survey;
 use super::{Format, parse_ip, print_json};
 use crate::commands::Outcome;
-use crate::context::{Context, patiently};
+use crate::context::Context;
+use crate::progress::doing;
 
 /// Flags of `ipam release`.
 #[derive(Debug, Args)]
@@ -275,7 +276,7 @@ async fn release(
     }
     let allocator = Allocator::new(&**client.store());
     let release = allocator.release_ips(guards, context.deadline());
-    Ok(patiently("releasing addresses", release).await?)
+    Ok(doing("releasing addresses", release).await?)
 }
 
 /// Deletes a handle that is as the report saw it and whose blocks still hold nothing of it. False

@@ -17,8 +17,9 @@ use serde_json::json;
 use super::survey::{self, Survey};
 use super::{Format, configure, parse_ip, print_json};
 use crate::commands::Outcome;
-use crate::context::{Context, patiently};
+use crate::context::Context;
 use crate::output::bordered::{Align, Bordered};
+use crate::progress::doing;
 
 /// Flags of `ipam show`.
 #[derive(Debug, Args)]
@@ -125,7 +126,7 @@ impl Show {
         let utilization = context.block_on(async {
             let allocator = Allocator::new(&**client.store());
             let read = allocator.utilization(&[], context.deadline());
-            Ok(patiently("reading the blocks", read).await?)
+            Ok(doing("reading the blocks", read).await?)
         })?;
         match self.output {
             Format::Json => print_json(&self.usage_json(&utilization))?,

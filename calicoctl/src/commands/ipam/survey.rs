@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::progress::doing;
 use ipnet::IpNet;
 use libcalico::client::Client;
 use libcalico::ipam::block::{AttributeRecord, WINDOWS_RESERVED_HANDLE};
@@ -15,8 +16,6 @@ use libcalico::ipam::{Block, Pool};
 use libcalico::resources::{ClusterInformation, Kind, Node, Object, WorkloadEndpoint};
 use libcalico::store::{AffinityType, Document, Key, Prefix, Query, Revision};
 use serde_json::Value;
-
-use crate::context::patiently;
 
 /// What there is.
 pub struct Survey {
@@ -65,7 +64,7 @@ impl Survey {
             Query::Prefix(Prefix::Handles(String::new())),
         ];
         let read = client.store().read(&queries, deadline);
-        let snapshot = patiently("reading the datastore", read).await?;
+        let snapshot = doing("reading the datastore", read).await?;
         Ok(Survey::of(snapshot.results.into_iter().flatten().collect()))
     }
 

@@ -20,17 +20,15 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use libcalico::config::DatastoreConfig;
 use libcalico::store::{Committed, Query, Store, StoreErrorKind};
-use nix::unistd::gethostname;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::commands::Outcome;
-use crate::context::Context;
-use options::{Flags, NodeName, Options};
+use crate::context::{self, Context};
+use crate::this_node::{NodeName, NodeNameFile};
+use options::{Flags, Options};
 use plan::{Found, Host, Plan};
 
-/// Where the plugins look for the node's name.
-const NODENAME_FILE: &str = "/var/lib/calico/nodename";
 /// The folders that Calico's programs share.
 const FOLDERS: [&str; 2] = ["/var/run/calico", "/var/lib/calico"];
 /// How often a plan that somebody else's write crossed is made again.
@@ -117,18 +115,12 @@ impl Run {
                  carry routes"
             );
         }
-        let file = lookup("CALICO_NODENAME_FILE").filter(|path| !path.is_empty());
-        let file = PathBuf::from(file.as_deref().unwrap_or(NODENAME_FILE));
-        let content = fs::read_to_string(&file).ok();
-        let host = gethostname().map(|name| name.to_string_lossy().into_owned());
-        let path = file.to_string_lossy();
-        let from_file = (&*path, content.as_deref());
-        let name =
-            NodeName::choose(self.name.as_deref(), from_file, lookup, &host.unwrap_or_default())?;
+        let file = NodeNameFile::read();
+        let name = NodeName::here(self.name.as_deref(), &file)?;
         let mut out = Report { out: io::stdout(), dry: self.dryrun };
         out.note(&format!("node name: {} (from {})", name.name, name.source))?;
         context.block_on(register(context, &name.name, &options, &mut out))?;
-        self.prepare_host(&mut out, &name.name, &file, content.as_deref())?;
+        self.prepare_host(&mut out, &name.name, &file)?;
         out.end(&name.name, self.init_only)
     }
 
@@ -155,8 +147,7 @@ impl Run {
         &self,
         out: &mut Report,
         name: &str,
-        file: &Path,
-        content: Option<&str>,
+        NodeNameFile { path: file, content }: &NodeNameFile,
     ) -> anyhow::Result<()> {
         for folder in FOLDERS.map(Path::new).into_iter().chain([self.log_dir.as_path()]) {
             if !folder.is_dir() {
@@ -165,7 +156,7 @@ impl Run {
                 })?;
             }
         }
-        match content.map(str::trim) {
+        match content.as_deref().map(str::trim) {
             Some(known) if known == name => return Ok(()),
             Some(known) if !known.is_empty() => eprintln!(
                 "warning: {} says that this node is {known}; from now on it is {name}",
@@ -246,12 +237,12 @@ async fn register(
         has_ipv6: netutils::sysctl::ipv6_is_available(),
         is_etcd: matches!(config, DatastoreConfig::Etcd(_)),
     };
-    let is_there = is_there(&config);
+    let is_there = context::absent(&config).is_none();
     let mut told = false;
     for _ in 0..ATTEMPTS {
+        // Looking at a local store would make it.
         let results = match is_there || !out.dry {
             true => read(context, &*store, &plan::queries(name), options.waits).await?,
-            // Looking would make it.
             false => Vec::new(),
         };
         let found = Found::from_results(&results)?;
@@ -270,7 +261,11 @@ async fn register(
         }
         match plan.refusal {
             Some(refusal) => return Err(refusal.into()),
-            None if plan.changes.is_empty() || out.dry => return Ok(()),
+            None if out.dry => return Ok(()),
+            None if plan.changes.is_empty() => {
+                context::settle(&*store, name).await;
+                return Ok(());
+            }
             // Once more: is anything still missing?
             None => {}
         }
@@ -308,14 +303,5 @@ async fn read(
             }
             Err(error) => return Err(error.into()),
         }
-    }
-}
-
-/// Whether there is a store to be read: a local one is made by the first look at it.
-fn is_there(config: &DatastoreConfig) -> bool {
-    match config {
-        #[cfg(feature = "local")]
-        DatastoreConfig::Local(local) => local.path.exists(),
-        DatastoreConfig::Etcd(_) => true,
     }
 }

@@ -12,8 +12,8 @@ use libcalico::resources::{WorkloadEndpoint, WorkloadEndpointSpec};
 use super::find::{self, Lookup};
 use crate::commands::Outcome;
 use crate::commands::classic::endpoint::{self, Edit};
-use crate::commands::classic::this_node;
 use crate::context::Context;
+use crate::this_node;
 
 /// The commands of `calicoctl container C profile`.
 #[derive(Debug, Subcommand)]

@@ -102,7 +102,7 @@ fn policies_belong_to_a_tier() {
     let rule = json!({"action": "allow", "source": {"selector": "a == 'b'"}});
     let new = v1("policy", json!({"name": "allow.web"}),
         json!({"order": 100, "selector": "calico/k8s_ns == 'x'", "ingress": [rule], "egress": [rule]})).unwrap();
-    let name = names::clean_without_dots("allow.web");
+    let name = v1_names::clean_without_dots("allow.web");
     assert!(name.starts_with("allow-web-"), "{name}");
     assert_eq!(
         new["metadata"],
@@ -173,7 +173,7 @@ fn endpoints_of_workloads_are_named_by_what_they_are() {
         (&json!("default"), &json!("abc123"))
     );
     let other = endpoint("docker", "job/7");
-    assert_eq!(other["spec"]["workload"], names::clean("job/7"));
+    assert_eq!(other["spec"]["workload"], v1_names::clean("job/7"));
 }
 
 #[test]

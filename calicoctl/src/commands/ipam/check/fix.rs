@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 
 use super::Findings;
 use crate::commands::ipam::survey::Survey;
-use crate::context::{Context, patiently};
+use crate::context::Context;
+use crate::progress::doing;
 
 /// How often the store is looked at again: a repair may make room for the next one.
 const ROUNDS: usize = 10;
@@ -71,7 +72,7 @@ impl Fixer<'_> {
                 }
                 return Ok(survey);
             }
-            crossed = patiently("repairing", self.commit(plan.repairs)).await?;
+            crossed = doing("repairing", self.commit(plan.repairs)).await?;
             survey = Survey::read(self.client, self.context.deadline()).await?;
         }
         for text in crossed {
@@ -127,7 +128,7 @@ impl Fixer<'_> {
         }
         let allocator = Allocator::new(&**self.client.store());
         let release = allocator.release_ips(&guards, self.context.deadline());
-        let outcome = patiently("releasing addresses", release).await?;
+        let outcome = doing("releasing addresses", release).await?;
         for guard in &outcome.processed {
             self.say(&format!("  address {}: released, as nobody uses it", guard.address))?;
         }

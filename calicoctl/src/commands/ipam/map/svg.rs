@@ -241,13 +241,7 @@ impl Page<'_> {
     }
 
     fn legend(&mut self) {
-        let shown: Vec<(usize, &NodeEntry)> = self
-            .picture
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.blocks > 0 || node.addresses > 0)
-            .collect();
+        let shown = self.picture.nodes_in_sight();
         let column = (WIDTH - 2.0 * MARGIN) / COLUMNS as f64;
         self.text(MARGIN, "pool", "Legend");
         self.y += LINE;

@@ -200,13 +200,7 @@ impl Drawing<'_> {
     }
 
     fn legend(&self, text: &mut String) {
-        let shown: Vec<(usize, &super::picture::NodeEntry)> = self
-            .picture
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.blocks > 0 || node.addresses > 0)
-            .collect();
+        let shown = self.picture.nodes_in_sight();
         for (place, node) in shown.iter().take(NODES) {
             let sign = match self.colours {
                 Colours::None => {

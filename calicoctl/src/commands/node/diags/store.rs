@@ -9,7 +9,7 @@ use libcalico::ipam::check::check;
 use libcalico::resources::{ClusterInformation, Kind, Object};
 use libcalico::store::{Document, Key, Prefix, Query};
 
-use crate::context::Context;
+use crate::context::{self, Context};
 
 /// How long the datastore may take for its answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -24,8 +24,7 @@ pub async fn health(context: &Context) -> String {
 
 async fn examine(context: &Context) -> anyhow::Result<String> {
     let config = context.datastore()?;
-    #[cfg(feature = "local")]
-    if let Some(path) = local::missing(&config) {
+    if let Some(path) = context::absent(&config) {
         return Ok(format!("the local store {} is not there yet\n", path.display()));
     }
     let store = config.open()?;
@@ -82,21 +81,12 @@ pub use local::integrity;
 
 #[cfg(feature = "local")]
 mod local {
-    use std::path::Path;
     use std::time::Instant;
 
     use libcalico::config::{DEFAULT_LOCAL_PATH, DatastoreConfig};
     use libcalico::store::LocalStore;
 
     use crate::context::Context;
-
-    /// The file of the local store, where it is configured and not there.
-    pub fn missing(config: &DatastoreConfig) -> Option<&Path> {
-        match config {
-            DatastoreConfig::Local(local) if !local.path.exists() => Some(&local.path),
-            _ => None,
-        }
-    }
 
     /// What SQLite says of the file of the local store; nothing where there is none.
     pub async fn integrity(context: &Context) -> Option<String> {

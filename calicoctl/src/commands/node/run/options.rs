@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use libcalico::names::is_valid_name;
 use libcalico::resources::EncapMode;
 use libcalico::resources::node::AsNumber;
 use serde_json::json;
@@ -253,47 +252,6 @@ fn wanted((name, text): (String, String), is_v6: bool) -> Result<Wanted, OptionE
 
 fn refuse(name: impl Into<String>, value: &str, reason: &str) -> OptionError {
     OptionError { name: name.into(), value: value.to_owned(), reason: reason.to_owned() }
-}
-
-/// Where a node's name comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeName {
-    /// The name.
-    pub name: String,
-    /// What said so.
-    pub source: String,
-}
-
-impl NodeName {
-    /// The first that says anything of the flag or `NODENAME`, the nodename file, `HOSTNAME` and the
-    /// host's own name. The last two in lower case.
-    pub fn choose(
-        flag: Option<&str>,
-        file: (&str, Option<&str>),
-        lookup: impl Fn(&str) -> Option<String>,
-        host: &str,
-    ) -> Result<NodeName, OptionError> {
-        let variable = |name: &str| lookup(name).unwrap_or_default();
-        let (path, content) = file;
-        let candidates = [
-            ("--name", flag.unwrap_or_default().to_owned()),
-            ("NODENAME", variable("NODENAME")),
-            (path, content.unwrap_or_default().to_owned()),
-            ("HOSTNAME", variable("HOSTNAME").to_lowercase()),
-            ("the host's name", host.to_lowercase()),
-        ];
-        let mut candidates =
-            candidates.into_iter().map(|(source, name)| (source, name.trim().to_owned()));
-        let Some((source, name)) = candidates.find(|(_, name)| !name.is_empty()) else {
-            return Err(refuse("--name", "", "is needed: this host has no name of its own"));
-        };
-        if !is_valid_name(&name) {
-            let reason = "is no name for a node: lower-case letters, digits, '-' and '.', at most \
-                          253; give another one with --name";
-            return Err(refuse(source, &name, reason));
-        }
-        Ok(NodeName { name, source: source.to_owned() })
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use libcalico::bootstrap::{self, Present};
+use libcalico::bootstrap::{self, Present, SetUp};
 use libcalico::client::{ClientError, check_fits, decode_document, prepare_create, prepare_update};
 use libcalico::ipam::IpamConfig;
 use libcalico::resources::node::{NodeBgpSpec, OrchRef};
@@ -145,8 +145,12 @@ pub fn plan(
     let stored = found.nodes.iter().find(|node| node.metadata.name == host.name);
     let node = node(host, stored, &found.nodes, &mut plan);
     if plan.refusal.is_none() {
-        plan.changes = bootstrap::plan(&found.present, None, now, &mut new_uuid)?;
-        plan.changes.extend(cluster_type(host, found)?);
+        plan.changes = bootstrap::plan(&found.present, SetUp::Cluster, now, &mut new_uuid)?;
+        // What is written already gets it in a second commit.
+        let cluster = Key::global(Kind::ClusterInformation, "default");
+        if plan.changes.iter().all(|change| change.key != cluster) {
+            plan.changes.extend(cluster_type(host, found)?);
+        }
         for (mut pool, why) in pools(host, found, new_uuid()) {
             check_fits(&pool, &found.pools, found.blocks.iter().copied())?;
             plan.notes.push(why);
@@ -411,7 +415,7 @@ fn ipam_configuration(found: &Found) -> IpamConfiguration {
     IpamConfiguration::new("default", spec)
 }
 
-/// ClusterInformation with what the cluster is made of. A fresh one gets it in a second commit.
+/// ClusterInformation with what the cluster is made of.
 fn cluster_type(host: &Host<'_>, found: &Found) -> Result<Option<Change>, ClientError> {
     let Some(cluster) = &found.present.cluster else { return Ok(None) };
     let stored = &cluster.spec.cluster_type;

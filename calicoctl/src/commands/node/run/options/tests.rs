@@ -73,21 +73,3 @@ fn what_makes_no_sense_is_named() {
     let both = [("CALICO_IPV4POOL_IPIP", "Always"), ("CALICO_IPV4POOL_VXLAN", "Always")];
     assert!(read(&Flags::default(), &both).is_err());
 }
-
-#[test]
-fn the_name_is_the_first_that_is_said() {
-    let choose = |flag, file, variables: &'static [(&str, &str)], host| {
-        let lookup = |name: &str| {
-            variables.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
-        };
-        NodeName::choose(flag, ("/file", file), lookup, host).map(|chosen| chosen.name)
-    };
-    let all = &[("NODENAME", "b"), ("HOSTNAME", "D")];
-    assert_eq!(choose(Some("a"), Some("c"), all, "E").as_deref(), Ok("a"));
-    assert_eq!(choose(None, Some("c"), all, "E").as_deref(), Ok("b"));
-    assert_eq!(choose(None, Some("c\n"), &[("HOSTNAME", "D")], "E").as_deref(), Ok("c"));
-    assert_eq!(choose(None, Some(" \n"), &[("HOSTNAME", " D ")], "E").as_deref(), Ok("d"));
-    assert_eq!(choose(None, None, &[], "E.example").as_deref(), Ok("e.example"));
-    assert!(choose(None, None, &[], "").is_err());
-    assert!(choose(Some("Upper"), None, &[], "e").is_err());
-}

@@ -1,4 +1,5 @@
-//! The names that v3 gives to v1's objects (`reference/calicoctl.md` section 5.9).
+//! The names that v3 gives to objects of v1, and of the early documents (`reference/calicoctl.md`
+//! section 5.9).
 
 use std::net::IpAddr;
 
@@ -97,6 +98,9 @@ mod tests {
         assert_eq!(clean_without_dots("web.front"), "web-front-5f25ffdb");
         assert_eq!(clean_without_dots("Web"), "web");
         assert_ne!(clean("a_b"), clean("a+b"));
+        for odd in ["a/b", "-a-", "a..b", "._.", "A B", "PROF_A", "x".repeat(40).as_str()] {
+            assert!(libcalico::names::is_valid_name(&clean(odd)), "{odd}");
+        }
     }
 
     #[test]
