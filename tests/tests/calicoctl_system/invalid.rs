@@ -88,7 +88,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str)> {
         let source = json!({"protocol": "TCP", "ports": ports});
         policy("policy-x", json!({"action": "Deny", "destination": {}, "source": source}))
     };
-    let (always, never) = (("ipipMode", json!("Always")), ("ipipMode", json!("Never")));
+    let (always, never) = ([("ipipMode", json!("Always"))], [("ipipMode", json!("Never"))]);
     let small = "IP pool size is too small for use with Calico IPAM. It must be equal to or \
                  greater than the block size.";
     let low = "error with field Port = '0' (port range invalid, port number must be between 1 and \
@@ -144,14 +144,14 @@ fn cases() -> Vec<(&'static str, Value, &'static str)> {
             policy("knp.default.refused", action("Allow")),
             "kubernetes network policies must be managed through the kubernetes API",
         ),
-        ("pool-invalidNet1", pool("10.0.1.0/33", &[always.clone()]), "CIDR = '10.0.1.0/33'"),
-        ("pool-invalidNet2", pool("10.0.256.0/24", &[always.clone()]), "CIDR = '10.0.256.0/24'"),
-        ("pool-invalidNet3", pool("10.0.250.0/32", &[always]), small),
+        ("pool-invalidNet1", pool("10.0.1.0/33", &always), "CIDR = '10.0.1.0/33'"),
+        ("pool-invalidNet2", pool("10.0.256.0/24", &always), "CIDR = '10.0.256.0/24'"),
+        ("pool-invalidNet3", pool("10.0.250.0/32", &always), small),
         ("pool-invalidNet3 (value)", pool("10.0.250.0/32", &[]), "CIDR = '10.0.250.0/32'"),
-        ("pool-invalidNet4", pool("fd5f::2::1/32", &[never.clone()]), "CIDR = 'fd5f::2::1/32'"),
-        ("pool-invalidNet6", pool("::/128", &[never.clone()]), small),
+        ("pool-invalidNet4", pool("fd5f::2::1/32", &never), "CIDR = 'fd5f::2::1/32'"),
+        ("pool-invalidNet6", pool("::/128", &never), small),
         ("pool-invalidNet7", pool("192.0.2.0/27", &[]), small),
-        ("pool-invalidNet8", pool("fd5f::1/123", &[never]), "CIDR = 'fd5f::"),
+        ("pool-invalidNet8", pool("fd5f::1/123", &never), "CIDR = 'fd5f::"),
         ("pool-invalidIpIp1", pool("10.0.1.0/24", &[("disabled", json!("True"))]), "disabled"),
         ("pool-invalidIpIp2", pool("10.0.1.0/24", &[("disabled", json!("Maybe"))]), "Maybe"),
         (
