@@ -86,8 +86,7 @@ impl Files {
             path: path.to_owned(),
             cause,
         };
-        let text = String::from_utf8(bytes.map_err(no_read)?)
-            .map_err(|error| no_read((std::io::Error::other(error.utf8_error()), path)))?;
+        let text = text_of(bytes.map_err(no_read)?).map_err(|error| no_read((error, path)))?;
         let documents = yaml::parse_with_lines(&text)
             .map_err(|cause| InputError::Yaml { path: path.to_owned(), cause })?;
         let mut resources = Vec::new();
@@ -129,6 +128,24 @@ fn has_resources(path: &Path) -> bool {
     })
 }
 
+/// What a file says: UTF-8, or UTF-16 that says so in its first character, as Windows' shells write.
+fn text_of(bytes: Vec<u8>) -> std::io::Result<String> {
+    let unit: fn([u8; 2]) -> u16 = match bytes.as_slice() {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => {
+            let no_text = |error: std::string::FromUtf8Error| error.utf8_error();
+            return String::from_utf8(bytes).map_err(|error| std::io::Error::other(no_text(error)));
+        }
+    };
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let text = String::from_utf16(&pairs.iter().copied().map(unit).collect::<Vec<u16>>());
+    match rest.is_empty() {
+        true => text.map_err(std::io::Error::other),
+        false => Err(std::io::Error::other("invalid utf-16: half a character at the end")),
+    }
+}
+
 /// The objects of a document: itself, the items of a list, or the elements of a sequence.
 fn flatten(document: Value) -> Result<Vec<Value>, String> {
     let map = match document {
@@ -154,7 +171,9 @@ fn flatten(document: Value) -> Result<Vec<Value>, String> {
             _ => return Err(not_recognised(&name)),
         }
     }
-    Ok(items.into_iter().map(|item| with_type(item, of, &version)).collect())
+    let items: Result<Vec<Vec<Value>>, String> =
+        items.into_iter().map(|item| flatten(with_type(item, of, &version))).collect();
+    Ok(items?.concat())
 }
 
 /// An item of a typed list, which needn't repeat its type.

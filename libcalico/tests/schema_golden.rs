@@ -43,7 +43,7 @@ impl From<InputError> for Refusal {
             InputError::UnknownField { field, .. } => field,
             error => error.path().to_owned(),
         };
-        let field = FieldError { field, value: String::new(), reason: text.clone() };
+        let field = FieldError { field, path: None, value: String::new(), reason: text.clone() };
         Refusal { fields: vec![field], text }
     }
 }
@@ -233,7 +233,7 @@ fn stem(field: &str) -> String {
 /// of each of its layers, and names a rule across fields by the object: `spec`, `spec.exportV4[0]`,
 /// the kind. We name each field once, and as precisely as we can.
 fn is_same(upstream: &str, ours: &FieldError) -> bool {
-    let place = ours.reason.split(": ").next().unwrap_or_default();
+    let place = ours.path.as_deref().unwrap_or_default();
     [ours.field.as_str(), place].into_iter().any(|ours| {
         let beneath = ours.strip_prefix(upstream).is_some_and(|rest| rest.starts_with(['.', '[']));
         upstream == ours || beneath || stem(upstream) == stem(ours)

@@ -49,6 +49,9 @@ impl Label {
         let changes: Vec<Change> =
             self.labels.iter().map(|label| self.parse(label)).collect::<anyhow::Result<_>>()?;
         let kind = KindInfo::named(&self.kind)?.kind;
+        if self.name.is_empty() {
+            bail!("resource name may not be empty");
+        }
         let id = (kind, self.namespace.of(kind)?, self.name.as_str());
         let client = context.client()?;
         let lines = context.block_on(self.set(context, &client, id, &changes))?;

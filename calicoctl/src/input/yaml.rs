@@ -7,10 +7,15 @@
 mod reader;
 pub mod scalar;
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 /// The most bytes of a document.
 const MAX_DOCUMENT: usize = 10 * 1024 * 1024;
+
+/// The most tabs behind keys that are put up with in a document.
+const MAX_TABS: usize = 200;
 
 /// What is wrong with a text.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +69,35 @@ pub fn parse_with_lines(text: &str) -> Result<Vec<Parsed>, YamlError> {
 }
 
 fn document(text: &str, line: usize) -> Result<Value, YamlError> {
+    let text = &spaced(text, line);
     reader::read(text, line).or_else(|error| {
         // JSON that is no YAML: an escaped surrogate pair, a tab where YAML has none.
         let is_syntax = matches!(error, YamlError::Syntax { .. });
         let is_json = is_syntax && text.trim_start().starts_with(['{', '[']);
         is_json.then(|| serde_json::from_str(text).ok()).flatten().ok_or(error)
     })
+}
+
+/// The text, with a space for each tab that stands right behind the colon of a key.
+///
+/// COMPAT: our parser wants a space there; YAML and upstream's parser don't mind. The line where it
+/// stumbles is changed, and read again, so that texts of other lines keep their tabs.
+fn spaced(text: &str, first_line: usize) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    if !text.contains(":\t") {
+        return text;
+    }
+    for _ in 0..MAX_TABS {
+        let Err(YamlError::Syntax { line, .. }) = reader::read(&text, first_line) else { break };
+        let start =
+            text.split_inclusive('\n').take(line.saturating_sub(first_line)).map(str::len).sum();
+        let Some((before, from)) = text.split_at_checked(start) else { break };
+        let (this, after) = from.split_once('\n').map_or((from, None), |(a, b)| (a, Some(b)));
+        let Some((key, value)) = this.split_once(":\t") else { break };
+        let rest = after.map(|after| format!("\n{after}")).unwrap_or_default();
+        text = Cow::Owned(format!("{before}{key}: {value}{rest}"));
+    }
+    text
 }
 
 /// Splits a text into its documents, each with the line where it begins. One without any text
@@ -106,9 +134,9 @@ fn split(text: &str) -> Vec<(usize, String)> {
     documents
 }
 
-/// Whether there are only comments and blanks.
+/// Whether there are only comments, directives such as `%YAML 1.1`, and blanks.
 fn says_nothing(text: &str) -> bool {
-    text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'))
+    text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with(['#', '%']))
 }
 
 #[cfg(test)]

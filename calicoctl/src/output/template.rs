@@ -1,9 +1,9 @@
 //! `-o go-template=`: the part of Go's templates that people use on resources
 //! (`reference/calicoctl.md` section 5.1).
 //!
-//! There are `range`, `with`, `if`, variables, pipelines, `printf`, `index`, `len`, comparisons,
-//! `and`, `or`, `not`, and Calico's `join`, `joinAndTruncate` and `config`. Everything else is
-//! refused by its name. Fields go by Go's names, like `.ObjectMeta.Name` and `.Spec.CIDR`, which are
+//! There are `range` with `break` and `continue`, `with`, `if`, variables, pipelines, `printf`,
+//! `index`, `len`, comparisons, `and`, `or`, `not`, and Calico's `join`, `joinAndTruncate` and
+//! `config`. Everything else is refused by its name. Fields go by Go's names, like `.ObjectMeta.Name` and `.Spec.CIDR`, which are
 //! found in the JSON whatever their case. A field that JSON leaves out because it is empty is empty:
 //! it is false to `if`, and equal to "", 0 and false.
 
@@ -35,12 +35,22 @@ pub enum TemplateError {
          tool of its own"
     )]
     Unsupported { line: usize, what: String },
-    #[error("template: can't evaluate field {field} in {what}")]
+    #[error("template: can't evaluate field {field} in {what}{}", hint(what))]
     Field { field: String, what: &'static str },
     #[error("template: {function}: {reason}")]
     Call { function: &'static str, reason: String },
     #[error("template: range can't iterate over {what}")]
     Range { what: &'static str },
+}
+
+/// What those may have meant who know other tools' templates.
+fn hint(what: &str) -> &'static str {
+    match what {
+        "a list" => {
+            ": a template begins with the list of all results, so that {{range .}} is first"
+        }
+        _ => "",
+    }
 }
 
 impl Template {

@@ -7,6 +7,8 @@ use std::fmt;
 pub struct FieldError {
     /// The field, as upstream names it: `IPPool.Spec.CIDR`, `Metadata.Name`.
     pub field: String,
+    /// Where it stands, if its name doesn't say so: `spec.ingress[0].source.ports[0]`.
+    pub path: Option<String>,
     /// Its value, as text.
     pub value: String,
     /// The rule that it breaks.
@@ -15,7 +17,11 @@ pub struct FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = '{}' ({})", self.field, self.value, self.reason)
+        write!(f, "{} = '{}' ({})", self.field, self.value, self.reason)?;
+        match &self.path {
+            Some(path) => write!(f, " at {path}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -52,11 +58,20 @@ impl FieldErrors {
         value: impl ToString,
         reason: impl Into<String>,
     ) {
-        self.0.push(FieldError {
-            field: field.into(),
-            value: value.to_string(),
-            reason: reason.into(),
-        });
+        let (field, value) = (field.into(), value.to_string());
+        self.0.push(FieldError { field, path: None, value, reason: reason.into() });
+    }
+
+    /// Notes that a field breaks a rule which stands deeper than its name says.
+    pub fn add_at(
+        &mut self,
+        path: impl Into<String>,
+        field: impl Into<String>,
+        value: impl ToString,
+        reason: impl Into<String>,
+    ) {
+        let (field, value, path) = (field.into(), value.to_string(), Some(path.into()));
+        self.0.push(FieldError { field, path, value, reason: reason.into() });
     }
 
     /// Notes it unless `holds`.

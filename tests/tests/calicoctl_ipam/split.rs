@@ -29,8 +29,8 @@ fn what_can_not_be_split_is_left_as_it_is(network: &Network) -> Result<()> {
     refused("ipam split 512 --name pool-a", "not large enough to be split into 512 parts")?;
     // Upstream disables the pool, makes parts smaller than a block, and fails then.
     refused("ipam split 32 --name pool-a", "they would be /29, and its blocks are /28")?;
-    refused("ipam split 2 --name pool-b", "there is no IP pool named pool-b")?;
-    refused("ipam split 2 --cidr 10.67.0.0/24", "there is no IP pool with the CIDR")?;
+    refused("ipam split 2 --name pool-b", "unable to find IP pool with the name pool-b")?;
+    refused("ipam split 2 --cidr 10.67.0.0/24", "unable to find IP pool with the CIDR")?;
     refused("ipam split 2 --cidr nonsense", "invalid CIDR: nonsense")?;
     network.put([objects::pool("split-pool-a-1", "10.67.0.0/24", 28)])?;
     refused("ipam split 2 --name pool-a", "pool split-pool-a-1 is there already")?;

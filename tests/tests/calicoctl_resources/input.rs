@@ -51,6 +51,15 @@ fn traps_of_yaml(network: &Network) -> Result<()> {
         let node = stored(network, "nodes/n1")?;
         ensure!(node["spec"]["bgp"]["asNumber"] == expected, "{as_number}: {node}");
     }
+    // A file of Windows' shells.
+    let wide: Vec<u16> = format!("\u{feff}{head}  labels: {{w: x}}\r\n").encode_utf16().collect();
+    for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let input: Vec<u8> = wide.iter().copied().flat_map(bytes).collect();
+        network.ctl("apply -f -").stdin(input.clone()).ok()?;
+        let cut = network.ctl("apply -f -").stdin(&input[..input.len() - 1]).refused()?;
+        ensure!(cut.contains("half a character"), "{cut}");
+    }
+    ensure!(stored(network, "nodes/n1")?["metadata"]["labels"] == json!({"w": "x"}), "UTF-16");
     // Field names match in any letter case, and server metadata is tolerated.
     let odd = "APIversion: projectcalico.org/v3\nKIND: Node\nmetaData: {Name: n1, uid: x, \
                creationTimestamp: null}\nSPEC: {BGP: {ipv4address: 192.0.2.2/24}}\n";
@@ -71,6 +80,13 @@ fn lists_of_all_sorts(network: &Network) -> Result<()> {
     for (input, expected) in [
         (list("GlobalNetworkSetList", &format!("{a}, {typeless}")), two),
         (list("List", &format!("{a}, {b}")), two),
+        (
+            list(
+                "List",
+                &format!("{{apiVersion: projectcalico.org/v3, kind: List, items: [{a}]}}, {b}"),
+            ),
+            two,
+        ),
         (format!("- {a}- {b}"), two),
         (format!("[{a}, {b}]"), two),
         (format!("---\n{a}---\n{b}---\n"), two),

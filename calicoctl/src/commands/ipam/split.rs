@@ -139,7 +139,8 @@ impl Split {
     fn find(&self, pools: &[IpPool]) -> anyhow::Result<IpPool> {
         if let Some(name) = &self.name {
             let found = pools.iter().find(|pool| pool.metadata.name == *name);
-            let found = found.with_context(|| format!("there is no IP pool named {name}"))?;
+            let found =
+                found.with_context(|| format!("unable to find IP pool with the name {name}"))?;
             if let Some(cidr) = &self.cidr {
                 let same = cidr.parse::<IpNet>().ok().map(|net| net.trunc()) == found.spec.net();
                 ensure!(
@@ -153,7 +154,7 @@ impl Split {
         let text = self.cidr.as_deref().unwrap_or_default();
         let cidr: IpNet = text.parse().ok().with_context(|| format!("invalid CIDR: {text}"))?;
         let found = pools.iter().find(|pool| pool.spec.net() == Some(cidr.trunc()));
-        found.cloned().with_context(|| format!("there is no IP pool with the CIDR {text}"))
+        found.cloned().with_context(|| format!("unable to find IP pool with the CIDR {text}"))
     }
 
     fn tell(&self, plan: &Plan) -> anyhow::Result<()> {

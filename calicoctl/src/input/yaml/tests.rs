@@ -30,6 +30,8 @@ fn values_are_read() {
         ("asNumber: 1.10", json!({"asNumber": 1.1})),
         ("{\n\t\"a\": \"\\ud83d\\ude00\",\n\t\"b\": [1]\n}", json!({"a": "😀", "b": [1]})),
         ("a: b # c\n", json!({"a": "b"})),
+        ("%YAML 1.1\n---\na: b\n", json!({"a": "b"})),
+        ("a:\tb\nc: |\n  d:\te\nf:\t\"g:\th\"\n", json!({"a": "b", "c": "d:\te\n", "f": "g:\th"})),
     ] {
         assert_eq!(one(text), expected, "{text}");
     }

@@ -41,16 +41,28 @@ impl Function {
         NAMES.iter().find(|known| **known == name).map(|name| Function(name))
     }
 
+    /// Whether one of its arguments may decide, so that the others aren't looked at.
+    pub fn decides_early(self) -> bool {
+        matches!(self.0, "and" | "or")
+    }
+
+    /// Whether it comes to this argument, whatever stands behind.
+    pub fn is_decided_by(self, value: &Value) -> bool {
+        match self.0 {
+            "and" => !is_true(value),
+            "or" => is_true(value),
+            _ => false,
+        }
+    }
+
     /// What it makes of its arguments.
     pub fn call(self, arguments: &[Value], facts: &Facts) -> Result<Value, TemplateError> {
         let Function(function) = self;
         let fail = |reason: &str| TemplateError::Call { function, reason: reason.to_owned() };
         match (function, arguments) {
-            ("and", [.., last]) => {
-                Ok(arguments.iter().find(|value| !is_true(value)).unwrap_or(last).clone())
-            }
-            ("or", [.., last]) => {
-                Ok(arguments.iter().find(|value| is_true(value)).unwrap_or(last).clone())
+            ("and" | "or", [.., last]) => {
+                let decides = |value: &&Value| self.is_decided_by(value);
+                Ok(arguments.iter().find(decides).unwrap_or(last).clone())
             }
             ("not", [value]) => Ok((!is_true(value)).into()),
             ("eq", [first, others @ ..]) if !others.is_empty() => {

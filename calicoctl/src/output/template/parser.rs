@@ -21,6 +21,10 @@ pub enum Node {
     With(Pipeline, Vec<Node>, Vec<Node>),
     /// `range`.
     Range(Pipeline, Vec<Node>, Vec<Node>),
+    /// `break`: the `range` around it ends.
+    Break,
+    /// `continue`: the `range` around it goes on with the next element.
+    Continue,
 }
 
 /// Commands, each of which gets what the one before it came to.
@@ -61,7 +65,7 @@ const MAX_DEPTH: usize = 100;
 
 /// Builds the tree.
 pub fn parse(tokens: Vec<Token>) -> Result<Vec<Node>, TemplateError> {
-    let mut parser = Parser { tokens: tokens.into(), line: 1, depth: 0 };
+    let mut parser = Parser { tokens: tokens.into(), line: 1, depth: 0, ranges: 0 };
     let (nodes, end) = parser.nodes()?;
     match end {
         End::Template => Ok(nodes),
@@ -84,6 +88,8 @@ struct Parser {
     tokens: VecDeque<Token>,
     line: usize,
     depth: usize,
+    /// How many `range` there are around what is read.
+    ranges: usize,
 }
 
 impl Parser {
@@ -135,8 +141,14 @@ impl Parser {
                         }
                         "if" => nodes.push(self.block(Node::If)?),
                         "with" => nodes.push(self.block(Node::With)?),
-                        "range" => nodes.push(self.block(Node::Range)?),
-                        "define" | "template" | "block" | "break" | "continue" => {
+                        "range" => {
+                            self.ranges += 1;
+                            nodes.push(self.block(Node::Range)?);
+                            self.ranges -= 1;
+                        }
+                        "break" => nodes.push(self.of_range(Node::Break)?),
+                        "continue" => nodes.push(self.of_range(Node::Continue)?),
+                        "define" | "template" | "block" => {
                             return Err(self.unsupported(word));
                         }
                         _ => {
@@ -163,6 +175,16 @@ impl Parser {
             Some(TokenKind::Close) => Ok(()),
             _ => Err(self.syntax("expected }}")),
         }
+    }
+
+    /// `break` or `continue`.
+    fn of_range(&mut self, node: Node) -> Result<Node, TemplateError> {
+        self.next();
+        if self.ranges == 0 {
+            return Err(self.syntax("break or continue outside of a range"));
+        }
+        self.close()?;
+        Ok(node)
     }
 
     /// `if`, `with` or `range`, up to its end.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::TemplateError;
+use super::function::Function;
 use super::parser::{Command, Node, Operand, Pipeline};
 use super::value::{field, is_true, text};
 use crate::kinds::Facts;
@@ -19,6 +20,17 @@ pub fn run(nodes: &[Node], value: Value, facts: &Facts) -> Result<String, Templa
     Ok(state.out)
 }
 
+/// What comes after a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The next one.
+    Node,
+    /// The next element of the `range` around it.
+    Element,
+    /// The end of the `range` around it.
+    End,
+}
+
 struct State<'a> {
     facts: &'a Facts,
     out: String,
@@ -26,18 +38,28 @@ struct State<'a> {
 }
 
 impl State<'_> {
-    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
-        nodes.iter().try_for_each(|node| match node {
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<Next, TemplateError> {
+        for node in nodes {
+            let next = self.node(node, dot)?;
+            if next != Next::Node {
+                return Ok(next);
+            }
+        }
+        Ok(Next::Node)
+    }
+
+    fn node(&mut self, node: &Node, dot: &Value) -> Result<Next, TemplateError> {
+        match node {
             Node::Text(text) => {
                 self.out.push_str(text);
-                Ok(())
+                Ok(Next::Node)
             }
             Node::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
                     self.out.push_str(&text(&value));
                 }
-                Ok(())
+                Ok(Next::Node)
             }
             Node::If(pipeline, body, otherwise) => {
                 self.scope(|state| match is_true(&state.pipeline(pipeline, dot)?) {
@@ -53,14 +75,16 @@ impl State<'_> {
                 }
             }),
             Node::Range(pipeline, body, otherwise) => self.range(pipeline, body, otherwise, dot),
-        })
+            Node::Break => Ok(Next::End),
+            Node::Continue => Ok(Next::Element),
+        }
     }
 
     /// Variables that are made within end with it.
     fn scope(
         &mut self,
-        within: impl FnOnce(&mut Self) -> Result<(), TemplateError>,
-    ) -> Result<(), TemplateError> {
+        within: impl FnOnce(&mut Self) -> Result<Next, TemplateError>,
+    ) -> Result<Next, TemplateError> {
         let count = self.variables.len();
         let done = within(self);
         self.variables.truncate(count);
@@ -73,7 +97,7 @@ impl State<'_> {
         body: &[Node],
         otherwise: &[Node],
         dot: &Value,
-    ) -> Result<(), TemplateError> {
+    ) -> Result<Next, TemplateError> {
         let what = |what| TemplateError::Range { what };
         let elements: Vec<(Value, Value)> = match self.commands(pipeline, dot)? {
             Value::Null => Vec::new(),
@@ -92,8 +116,8 @@ impl State<'_> {
         if elements.is_empty() {
             return self.scope(|state| state.nodes(otherwise, dot));
         }
-        elements.into_iter().try_for_each(|(key, item)| {
-            self.scope(|state| {
+        for (key, item) in elements {
+            let next = self.scope(|state| {
                 match pipeline.variables.as_slice() {
                     [] => {}
                     [one] => state.variables.push((one.clone(), item.clone())),
@@ -103,8 +127,12 @@ impl State<'_> {
                     }
                 }
                 state.nodes(body, &item)
-            })
-        })
+            })?;
+            if next == Next::End {
+                break;
+            }
+        }
+        Ok(Next::Node)
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Value, TemplateError> {
@@ -125,6 +153,9 @@ impl State<'_> {
         for command in &pipeline.commands {
             last = Some(match command {
                 Command::Value(operand) => self.operand(operand, dot)?,
+                Command::Call(function, operands) if function.decides_early() => {
+                    self.until_decided(*function, operands, last.take(), dot)?
+                }
                 Command::Call(function, operands) => {
                     let mut arguments = operands
                         .iter()
@@ -136,6 +167,26 @@ impl State<'_> {
             });
         }
         Ok(last.unwrap_or_default())
+    }
+
+    /// `and` and `or`, which don't look at what comes behind the value that decides.
+    fn until_decided(
+        &mut self,
+        function: Function,
+        operands: &[Operand],
+        piped: Option<Value>,
+        dot: &Value,
+    ) -> Result<Value, TemplateError> {
+        let mut seen = Vec::with_capacity(operands.len() + 1);
+        for operand in operands {
+            let value = self.operand(operand, dot)?;
+            if function.is_decided_by(&value) {
+                return Ok(value);
+            }
+            seen.push(value);
+        }
+        seen.extend(piped);
+        function.call(&seen, self.facts)
     }
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value, TemplateError> {

@@ -53,6 +53,14 @@ fn actions_work() {
         ("{{$n := .Name}}{{$n}}{{$n = \"z\"}}{{$n}};", "pool-az;pool-bz;"),
         ("{{/* nothing */}}x;", "x;x;"),
         ("a {{- .Name -}} b;", "apool-ab;apool-bb;"),
+        (
+            "{{range .Spec.AllowedUses}}{{if eq . \"Tunnel\"}}{{break}}{{end}}{{.}}{{end}};",
+            "Workload;;",
+        ),
+        (
+            "{{range .Spec.AllowedUses}}{{if ne . \"Tunnel\"}}{{continue}}{{end}}{{.}}{{end}};",
+            "Tunnel;;",
+        ),
         ("{{(index .Spec.AllowedUses 0)}};", ""),
     ] {
         match expected {
@@ -83,6 +91,10 @@ fn functions_work() {
         ("{{lt .Spec.BlockSize 27}} {{ge .Spec.BlockSize 27}};", "true false;false true;"),
         ("{{and .Spec.NATOutgoing .Name}}{{or .Spec.NATOutgoing .Name}};", "pool-a;pool-btrue;"),
         ("{{not .Spec.NATOutgoing}};", "true;false;"),
+        // What decides comes first, and the rest isn't looked at.
+        ("{{if and .Spec.AllowedUses (index .Spec.AllowedUses 0)}}y{{end}};", "y;;"),
+        ("{{if or (not .Spec.AllowedUses) (index .Spec.AllowedUses 0)}}y{{end}};", "y;y;"),
+        ("{{.Name | and .Spec.NATOutgoing}};", ";pool-b;"),
         ("{{print .Name 1}};", "pool-a1;pool-b1;"),
         ("{{if (and (eq .Spec.BlockSize 26) (not .Spec.Disabled))}}y{{end}};", "y;;"),
         ("{{.Spec.AllowedUses}};", "[Workload Tunnel];;"),
@@ -101,6 +113,11 @@ fn what_is_wrong_is_said() {
         ("\n{{html .}}", "line 2: the function html is not supported: use -o custom-columns"),
         ("{{template \"x\"}}", "line 1: template is not supported"),
         ("{{range .}}", "without its {{end}}"),
+        (
+            "{{range .items}}{{end}}",
+            "field items in a list: a template begins with the list of all",
+        ),
+        ("{{if .}}{{break}}{{end}}", "line 1: break or continue outside of a range"),
         ("{{end}}", "unexpected else or end"),
         ("{{if .}}a{{else}}b", "without its {{end}}"),
         ("{{\"a}}", "a text without its end"),

@@ -2,7 +2,7 @@
 //!
 //! Upstream has two layers of rules with two ways to name a field: its Go validators say `PeerIP`,
 //! its schemas `spec.exportV4[0].action`. A field of ours has one name and is named once; where
-//! that is Go's and the field stands deeper, the reason begins with its path.
+//! that is Go's and the field stands deeper, the error has its path, too.
 
 use serde_json::{Map, Value};
 
@@ -48,12 +48,16 @@ impl Checker<'_> {
         if required && value == "" {
             return self.missing(field, label);
         }
-        for check in field.checks {
-            if let Some(reason) = broken(check, value) {
-                self.add(&label, value, &reason);
-            }
-            self.maps(check, &label, value);
+        // Of the rules of one value the first that it breaks says enough.
+        let mut broken =
+            field.checks.iter().filter_map(|check| Some((check, broken(check, value)?)));
+        match broken.next() {
+            // COMPAT: of a range, upstream names the end that is no port.
+            Some((Check::Port, reason)) => self.add(&label, &Value::from(0), &reason),
+            Some((_, reason)) => self.add(&label, value, &reason),
+            None => {}
         }
+        field.checks.iter().for_each(|check| self.maps(check, &label, value));
         match (&field.shape, value) {
             (Shape::Object(fields), value) => self.object(fields, value),
             (Shape::List(entry), Value::Array(values)) => {
@@ -91,7 +95,7 @@ impl Checker<'_> {
             None => self.errors.add(self.path.to_string(), shown(value), reason),
             Some(label) if self.path.is_short() => self.errors.add(label, shown(value), reason),
             Some(label) => {
-                self.errors.add(label, shown(value), format!("{}: {reason}", self.path));
+                self.errors.add_at(self.path.to_string(), label, shown(value), reason);
             }
         }
     }
@@ -134,7 +138,7 @@ fn broken(check: &Check, value: &Value) -> Option<String> {
         Check::MaxItems(most) if items > *most => Some(format!("must have at most {most} entries")),
         Check::Distinct => repeated(value).map(|entry| format!("has {entry} twice")),
         Check::Port if *value == 0 || text.starts_with("0:") => {
-            Some("must be a port from 1 to 65535".to_owned())
+            Some("port range invalid, port number must be between 1 and 65535".to_owned())
         }
         Check::Protocol => protocol(value),
         _ => None,

@@ -38,7 +38,7 @@ impl Reader {
         };
         let mut given: Vec<Option<Value>> = Vec::new();
         given.resize_with(fields.len(), || None);
-        let mut others = Map::new();
+        let (mut others, mut unknown) = (Map::new(), None);
         for (name, value) in input {
             let slot = position(fields, &name).and_then(|at| given.get_mut(at));
             match (slot, self.unknown) {
@@ -52,7 +52,7 @@ impl Reader {
                 (None, Unknown::Refused) => {
                     let (path, among) = (self.path.to(&name), fields.iter().map(|f| f.name));
                     let (field, among) = (name, among.collect());
-                    return Err(InputError::UnknownField { field, path, among });
+                    unknown.get_or_insert(InputError::UnknownField { field, path, among });
                 }
             }
         }
@@ -66,7 +66,8 @@ impl Reader {
             }
         }
         object.extend(others);
-        Ok(object)
+        // COMPAT: a value of a wrong type is told before a field that isn't known.
+        unknown.map_or(Ok(object), Err)
     }
 
     /// The value of a field; `None` when it isn't written.
@@ -105,7 +106,15 @@ impl Reader {
             Shape::Object(fields) => return self.object(fields, value).map(Value::Object),
             Shape::Free => return Ok(value),
         };
-        read.ok_or_else(|| self.wrong(expected(shape), &value))
+        read.ok_or_else(|| {
+            let mut error = self.wrong(expected(shape), &value);
+            if let InputError::WrongType { found, .. } = &mut error
+                && let Some(why) = scalar::why_not(shape, &value)
+            {
+                *found += &format!(" ({why})");
+            }
+            error
+        })
     }
 
     /// Text by text, in the order of the keys.

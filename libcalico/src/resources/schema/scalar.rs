@@ -3,6 +3,7 @@
 
 use serde_json::{Number, Value};
 
+use super::field::Shape;
 use super::go;
 use crate::resources::time::{parse_rfc3339, rfc3339};
 
@@ -71,6 +72,31 @@ pub(super) fn port(value: &Value) -> Option<Value> {
     }
     let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     (text.len() <= 128 && text.bytes().all(in_name)).then(|| Value::from(text.as_str()))
+}
+
+/// What upstream says of a value that doesn't fit its shape, where others look for its words.
+pub(super) fn why_not(shape: &Shape, value: &Value) -> Option<String> {
+    match (shape, value) {
+        // COMPAT: the words of Go's decoder, which upstream's own tests look for.
+        (Shape::AsNumber, Value::Number(_)) => {
+            Some("cannot unmarshal number into Go value of type string".to_owned())
+        }
+        (Shape::Port, Value::Number(number)) => {
+            Some(format!("cannot unmarshal number {number} into Go value of type uint16"))
+        }
+        (Shape::Port, Value::String(text)) => {
+            let (first, last) = text.split_once(':')?;
+            Some(match (digits::<u16>(first), digits::<u16>(last)) {
+                (None, _) => format!("invalid minimum port number in range ({text})"),
+                (_, None) => format!("invalid maximum port number in range ({text})"),
+                (Some(first), Some(last)) => format!(
+                    "minimum port number ({first}) is greater than maximum port number ({last}) in \
+                     port range"
+                ),
+            })
+        }
+        _ => None,
+    }
 }
 
 /// A number below 256, also as text, or a name.

@@ -61,7 +61,14 @@ fn mistakes_are_named() {
     assert_eq!(
         error("Profile", json!({ "ingress": [rule] })),
         "spec.ingress[0].source.ports[0]: must be a port: 0 to 65535, a range like \
-         \"1000:2000\", or a name, not the text \"9:5\""
+         \"1000:2000\", or a name, not the text \"9:5\" (minimum port number (9) is greater than \
+         maximum port number (5) in port range)"
+    );
+    // A value of a wrong type is told before a field that isn't known.
+    assert_eq!(
+        error("BGPPeer", json!({ "asNumber": 4_294_967_296_u64, "colour": "red" })),
+        "spec.asNumber: must be an AS number, like 64512 or \"1.10\", of at most 4294967295, not \
+         the number 4294967296 (cannot unmarshal number into Go value of type string)"
     );
     assert_eq!(
         read(json!({ "kind": "ippool", "apiVersion": API_VERSION })).unwrap_err().to_string(),

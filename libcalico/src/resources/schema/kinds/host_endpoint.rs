@@ -36,8 +36,9 @@ pub(super) fn check(object: &AnyResource, _old: Option<&AnyResource>, errors: &m
         // What is no protocol at all has its own error.
         let protocol = View(port).shown("protocol");
         if matches!(protocol.as_str(), "ICMP" | "ICMPv6" | "UDPLite" | "1" | "58" | "136") {
-            let reason = format!("spec.ports[{at}].protocol: has no ports: use TCP, UDP or SCTP");
-            errors.add("EndpointPort.Protocol", protocol, reason);
+            let (path, reason) =
+                (format!("spec.ports[{at}].protocol"), "has no ports: use TCP, UDP or SCTP");
+            errors.add_at(path, "EndpointPort.Protocol", protocol, reason);
         }
     }
 }

@@ -99,8 +99,8 @@ fn check_rule(place: Place, path: &str, rule: View, errors: &mut FieldErrors) {
             }
             None => continue,
         };
-        let reason = format!("{path}.{side}.namespaceSelector: {reason}");
-        errors.add("NamespaceSelector", selector, reason);
+        let path = format!("{path}.{side}.namespaceSelector");
+        errors.add_at(path, "NamespaceSelector", selector, reason);
     }
 }
 
@@ -115,9 +115,8 @@ fn check_protocol(path: &str, rule: View, errors: &mut FieldErrors) {
         ("destination", "notPorts", "Destination.NotPorts"),
     ] {
         if !has_ports && !rule.object(side).list(field).is_empty() {
-            let reason =
-                format!("{path}: rules that specify ports must set protocol to TCP or UDP or SCTP");
-            errors.add(label, rule.object(side).shown(field), reason);
+            let reason = "rules that specify ports must set protocol to TCP or UDP or SCTP";
+            errors.add_at(path, label, rule.object(side).shown(field), reason);
         }
     }
     if rule.has("icmp") && !matches!(protocol.as_str(), "ICMP" | "ICMPv6") {
@@ -172,7 +171,7 @@ fn check_families(path: &str, rule: View, errors: &mut FieldErrors) {
                     "must be of the address family of the rule's other ranges and of its ipVersion"
                 }
             };
-            errors.add(label, text, format!("{path}: {reason}"));
+            errors.add_at(path, label, text, reason);
         }
     }
 }
@@ -184,14 +183,14 @@ fn check_http(place: Place, path: &str, rule: View, errors: &mut FieldErrors) {
     }
     let http = rule.object("http");
     if rule.text("action") != "Allow" {
-        errors.add("HTTP", rule.text("action"), format!("{path}: only Allow rules can match HTTP"));
+        errors.add_at(path, "HTTP", rule.text("action"), "only Allow rules can match HTTP");
     }
     if place.direction == "egress" && !place.profile {
-        errors.add("HTTP", "egress", format!("{path}: egress rules cannot match HTTP"));
+        errors.add_at(path, "HTTP", "egress", "egress rules cannot match HTTP");
     }
     if rule.has("protocol") && rule.text("protocol") != "TCP" {
-        let reason = format!("{path}: rules that match HTTP have the protocol TCP or none");
-        errors.add("Protocol", rule.shown("protocol"), reason);
+        let reason = "rules that match HTTP have the protocol TCP or none";
+        errors.add_at(path, "Protocol", rule.shown("protocol"), reason);
     }
     for (at, entry) in http.list("paths").iter().enumerate() {
         let (exact, prefix) = (View(entry).text("exact"), View(entry).text("prefix"));
@@ -203,7 +202,7 @@ fn check_http(place: Place, path: &str, rule: View, errors: &mut FieldErrors) {
             ("", path) | (path, "") => (path, "must begin with / and have no '?', '#' or blank"),
             (exact, _) => (exact, "must have exact or prefix, not both"),
         };
-        errors.add("Paths", value, format!("{path}.http.paths[{at}]: {reason}"));
+        errors.add_at(format!("{path}.http.paths[{at}]"), "Paths", value, reason);
     }
 }
 
@@ -220,10 +219,8 @@ fn check_services(
         return;
     }
     let services = entity.object("services");
-    let mut add = |reason: &str| {
-        let reason = format!("{path}.{side}.services: {reason}");
-        errors.add("Services", entity.shown("services"), reason);
-    };
+    let path = format!("{path}.{side}.services");
+    let mut add = |reason: &str| errors.add_at(&path, "Services", entity.shown("services"), reason);
     if services.text("name").is_empty() {
         add("must have the name of a service");
     }
@@ -247,8 +244,7 @@ fn check_services(
         ("ingress", "destination") => add("an ingress rule has services in its source only"),
         ("egress", "source") => add("an egress rule has services in its destination only"),
         _ if place.global && services.text("namespace").is_empty() => {
-            let reason = format!("{path}.{side}.services: must have the service's namespace");
-            errors.add("Namespace", "", reason);
+            errors.add_at(path, "Namespace", "", "must have the service's namespace");
         }
         _ => {}
     }

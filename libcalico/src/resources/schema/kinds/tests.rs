@@ -377,7 +377,7 @@ fn rules_of_policies() {
         "g",
         rule(json!({ "action": "Allow", "protocol": "ICMP", "icmp": { "type": 256 } })),
     );
-    assert_eq!(said, ["Type = '256' (spec.ingress[0].icmp.type: must be 0 to 254)"]);
+    assert_eq!(said, ["Type = '256' (must be 0 to 254) at spec.ingress[0].icmp.type"]);
     check(Kind::NetworkPolicy, &[(from(json!({ "services": { "name": "a" } })), &[])]);
 }
 
