@@ -34,13 +34,13 @@ use crate::attachment::Attachment;
 use crate::conf::Conf;
 use crate::dataplane::{self, Sockets, Wanted};
 use crate::delegate::Delegate;
-use crate::endpoint::{self, Found};
+use crate::endpoint::{self, Found, Stored};
 use crate::host_link::Owner;
 use crate::host_local;
 use crate::ladder::Ladder;
 use crate::pod_inputs::Named;
 use crate::policy_wait::{PolicyWait, Programmed};
-use crate::{owed, readiness};
+use crate::{owed, readiness, unmarked};
 
 /// How often a change that somebody else forestalled is tried again.
 const ATTEMPTS: u32 = 6;
@@ -229,10 +229,7 @@ impl Add<'_> {
             {
                 return Ok(attached);
             }
-            let stored =
-                known.found.mine.as_ref().map(|mine| mine.endpoint.spec.interface_name.as_str());
-            let (host_link, stale) =
-                self.attachment.host_link.choose(&self.sockets.host, stored).await?;
+            let (host_link, stale) = self.choose_link(&known.found).await?;
             let stale = self.replaced(stale).await?;
 
             let policy = self.policy_wait(&known)?;
@@ -386,6 +383,26 @@ impl Add<'_> {
         PolicyWait::begin(&own.endpoint_status_dir, limit, &namespace, &name)
             .map(Some)
             .map_err(|error| Error::new(code::INTERNAL, error.to_string()))
+    }
+
+    /// Chooses the name of the host's end, and the link of that name which must go first. A link that
+    /// bears no mark is another container's if its endpoint says so: then upstream made it.
+    async fn choose_link(&self, found: &Found) -> Result<(String, Option<Link>), Error> {
+        let Attachment { host_link, endpoint, .. } = self.attachment;
+        let host = &self.sockets.host;
+        let name_of = |stored: &Stored| stored.endpoint.spec.interface_name.clone();
+        let stored = found.mine.as_ref().map(name_of);
+        let mut taken: Vec<String> = found.siblings.iter().map(name_of).collect();
+        let chosen = host_link.choose(host, stored.as_deref(), &taken).await?;
+        match &chosen.1 {
+            Some(link) if host_link.owner(link) == Owner::Unknown => {}
+            _ => return Ok(chosen),
+        }
+        let deadline = self.end.within(run::STORE_LIMIT);
+        let namesakes = unmarked::namesakes(Some(endpoint), &*self.datastore.store, deadline).await;
+        let namesakes = namesakes.map_err(|error| fault::store(&error))?;
+        taken.extend(namesakes.into_iter().map(|named| named.name));
+        host_link.choose(host, stored.as_deref(), &taken).await
     }
 
     /// What a new pair replaces: the link that bears the host's name, and our own pair if its host

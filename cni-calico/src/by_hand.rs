@@ -30,11 +30,12 @@ use time::OffsetDateTime;
 use crate::add::{self, Shape, Source};
 use crate::attachment::Attachment;
 use crate::dataplane::{self, Sockets};
-use crate::del::local::{Claim, Local};
+use crate::del::local::Local;
 use crate::endpoint::{EndpointId, Stored};
 use crate::host_link::{self, HostLink, Owner};
 use crate::owed;
 use crate::release::Release;
+use crate::unmarked::Evidence;
 
 /// How long another call that works on the same container is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -198,11 +199,11 @@ impl ByHand {
         let mut found = !ifnames.is_empty();
         for ifname in &ifnames {
             let stored = endpoints.iter().find(|stored| stored.endpoint.spec.endpoint == *ifname);
-            let claim = match stored {
-                Some(stored) => Claim::Ours(&stored.endpoint.spec.interface_name),
-                None => Claim::Nobody,
+            let evidence = match stored {
+                Some(stored) => Evidence::of(&stored.endpoint),
+                None => Evidence { by_name: true, ..Evidence::default() },
             };
-            self.remove_link(ifname, claim, opened.as_ref()).await?;
+            self.remove_link(ifname, &evidence, opened.as_ref()).await?;
         }
         // Addresses without an endpoint go by their handle, whatever the interface was called.
         if ifnames.is_empty() {
@@ -219,13 +220,14 @@ impl ByHand {
     async fn remove_link(
         &self,
         ifname: &str,
-        claim: Claim<'_>,
+        evidence: &Evidence,
         netns: Option<&Netns>,
     ) -> Result<(), ByHandError> {
         let host_link = HostLink::here(&self.identity(ifname))?;
         let local = Local { host_link: &host_link, ifname, netns };
         let host = local.remove_marked().await?;
-        local.remove_unmarked(&host, claim).await?;
+        let links = local.unmarked(&host, evidence.stored.as_deref()).await?;
+        local.remove_unmarked(&host, &links, evidence).await?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cni::{AddResult, Error, Request, code};
 use cni_ipam::run::Deadline;
 use cni_ipam::{check as ipam_check, datastore, fault, run};
+use libcalico::resources::{WorkloadEndpoint, WorkloadEndpointSpec};
 
 use crate::attachment::Attachment;
 use crate::conf::Conf;
@@ -34,8 +35,9 @@ pub async fn check(conf: Conf, request: &Request, end: Deadline) -> Result<(), E
     let netns = dataplane::open_netns(path, request.netns_override)?;
     let sockets = Sockets::open(netns)?;
     let mut findings = Vec::new();
-    let host_link = stored(&attachment, &previous, &mut findings, end).await?;
-    findings.extend(kernel(&attachment, &sockets, &previous, host_link.as_deref(), request).await?);
+    let endpoint = stored(&attachment, &previous, &mut findings, end).await?;
+    let spec = endpoint.map(|endpoint| endpoint.spec).unwrap_or_default();
+    findings.extend(kernel(&attachment, &sockets, &previous, &spec, request).await?);
     if !attachment.has_own_ipam() {
         findings.extend(match Delegate::find(request) {
             Ok(delegate) => delegate.check(end).await.err(),
@@ -63,13 +65,13 @@ fn addresses(previous: &AddResult, ifname: &str) -> Vec<IpAddr> {
     ips.map(|ip| ip.address.addr()).collect()
 }
 
-/// Compares with the store; answers the name that it remembers of the host's end.
+/// Compares with the store; answers the endpoint that it has.
 async fn stored(
     attachment: &Attachment,
     previous: &AddResult,
     findings: &mut Vec<Error>,
     end: Deadline,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<WorkloadEndpoint>, Error> {
     let identity = &attachment.identity;
     let datastore = datastore::open(&attachment.conf.shared, &identity.node)?;
     let deadline = end.within(run::STORE_LIMIT);
@@ -84,15 +86,12 @@ async fn stored(
     let found = attachment.endpoint.find(answer(1)).map_err(|error| fault::damaged(&error))?;
     let expected = addresses(previous, &identity.ifname);
     let mut finding = |message: String| findings.push(Error::new(ENDPOINT, message));
-    let name = match &found.mine {
-        None => {
-            finding(format!(
-                "the datastore has no WorkloadEndpoint of container {}: somebody deleted it, so \
-                 policy doesn't apply; restart the container",
-                identity.container_id
-            ));
-            None
-        }
+    match &found.mine {
+        None => finding(format!(
+            "the datastore has no WorkloadEndpoint of container {}: somebody deleted it, so \
+             policy doesn't apply; restart the container",
+            identity.container_id
+        )),
         Some(mine) => {
             let spec = &mine.endpoint.spec;
             if !attachment.endpoint.owns(&mine.endpoint) {
@@ -108,14 +107,13 @@ async fn stored(
                     mine.endpoint.metadata.name
                 ));
             }
-            Some(spec.interface_name.clone()).filter(|name| !name.is_empty())
         }
-    };
+    }
     if attachment.has_own_ipam() {
         let held = ipam_check::holds(&*datastore.store, identity, expected, end).await;
         findings.extend(held.err());
     }
-    Ok(name)
+    Ok(found.mine.map(|mine| mine.endpoint))
 }
 
 /// Compares with the kernel. A missing route of the host gets some time: Felix may be replacing it.
@@ -123,7 +121,7 @@ async fn kernel(
     attachment: &Attachment,
     sockets: &Sockets,
     previous: &AddResult,
-    host_link: Option<&str>,
+    endpoint: &WorkloadEndpointSpec,
     request: &Request,
 ) -> Result<Vec<Error>, Error> {
     let ifname = request.ifname.as_str();
@@ -137,8 +135,12 @@ async fn kernel(
         mac: interface.and_then(|interface| interface.mac.parse().ok()),
         mtu: interface.and_then(|interface| interface.mtu),
         addresses: &addresses,
-        host_link: host_link.unwrap_or(&attachment.host_link.name),
+        host_link: match endpoint.interface_name.as_str() {
+            "" => &attachment.host_link.name,
+            name => name,
+        },
         routing: &attachment.routing,
+        may_spoof: !endpoint.allow_spoofed_source_prefixes.is_empty(),
     };
     let deadline = run::deadline(ROUTE_PATIENCE);
     loop {

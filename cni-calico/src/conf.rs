@@ -285,4 +285,91 @@ mod tests {
             assert!(error.code == code::INVALID_CONFIG && error.msg.contains("num_queues"));
         }
     }
+
+    /// The same document with every name of a member in capitals.
+    fn in_capitals(value: &serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| (name.to_uppercase(), in_capitals(value)))
+                .collect(),
+            Value::Array(items) => items.iter().map(in_capitals).collect(),
+            other => other.clone(),
+        }
+    }
+
+    #[test]
+    fn every_field_is_read_in_any_letter_case() {
+        let written = serde_json::json!({
+            "cniVersion": "1.0.0", "name": "net-1", "type": "calico",
+            "nodename": "node-1", "nodename_file": "/n", "nodename_file_optional": true,
+            "hostname": "host-1", "datastore_type": "etcdv3", "etcd_endpoints": "http://a:1",
+            "etcd_username": "user", "etcd_password": "secret", "etcd_key_file": "/k",
+            "etcd_cert_file": "/c", "etcd_ca_cert_file": "/ca", "ipam_lock_file": "/lock",
+            "local": {"path": "/db", "ipv4_pool_cidr": "10.1.0.0/16", "ipv6_pool_cidr": "fd01::/64"},
+            "ipam": {
+                "type": "host-local", "assign_ipv4": "false", "assign_ipv6": "true",
+                "ipv4_pools": ["a"], "ipv6_pools": ["b"], "subnet": "usePodCidr",
+                "ranges": [[{"subnet": "usePodCidrIPv6"}]], "routes": [{"dst": "10.2.0.0/16"}],
+            },
+            "policy": {"type": "k8s"}, "kubernetes": {"kubeconfig": "/kubeconfig"},
+            "runtimeConfig": {"ips": ["10.0.0.1"], "mac": "ca:fe:ca:fe:ca:fe"},
+            "args": {
+                "cni": {"ips": ["fd00::1"], "labels": [{"key": "a", "value": "b"}]},
+                "org.apache.mesos": {"network_info": {"labels": {"labels": [
+                    {"key": "c", "value": "d"},
+                ]}}},
+            },
+            "timeout_seconds": {"add": 1, "del": 2, "check": 3, "gc": 4, "status": 5},
+            "mtu": 1400, "require_mtu_file": true, "num_queues": 2, "device_type": "netkit",
+            "include_default_routes": true, "container_settings": {"allow_ip_forwarding": true},
+            "feature_control": {"ip_addrs_no_ipam": true, "floating_ips": true},
+            "readiness_gates": ["http://127.0.0.1:1/"], "policy_setup_timeout_seconds": 7,
+            "endpoint_status_dir": "/status", "defer_release": false,
+            "dns": {"nameservers": ["10.0.0.2"], "domain": "d", "search": ["s"], "options": ["o"]},
+        });
+        let read = |document: &serde_json::Value| {
+            use cni_ipam::asked;
+            let config = cni::NetworkConfig::decode(document.to_string()).unwrap();
+            let Conf { shared, own } = Conf::parse(&config).unwrap();
+            // What is kept as it was written is compared by what is read of it.
+            let shared = NetConf {
+                runtime_config: serde_json::Value::Null,
+                args: serde_json::Value::Null,
+                ..shared
+            };
+            let Conf { shared: NetConf { runtime_config, args, .. }, .. } =
+                Conf::parse(&config).unwrap();
+            let asks = NetConf { runtime_config, args, ..NetConf::default() };
+            [
+                format!("{own:?}"),
+                format!("{shared:?}"),
+                shared.etcd_password.expose().to_owned(),
+                format!("{:?}", asked::addresses(&asks, &cni::Args::default()).unwrap()),
+                format!("{:?} {:?}", asked::mac(&asks), asked::labels(&asks)),
+                format!("{:?}", crate::labels::mesos_labels(&asks.args)),
+                format!("{:?}", crate::host_local::routes(&config)),
+            ]
+        };
+        let expected = read(&written);
+        assert_eq!(read(&in_capitals(&written)), expected);
+        // Nothing was left at its default, so that a field which isn't found shows.
+        for default in [format!("{:?}", Own::default()), format!("{:?}", NetConf::default())] {
+            let fields = default.split_once('{').unwrap().1;
+            for field in fields.trim_matches(['{', '}', ' ']).split(", ") {
+                let is_kept_apart =
+                    ["runtime_config", "args", "dataplane_options", "etcd_discovery"]
+                        .iter()
+                        .any(|name| field.starts_with(name));
+                let is_there = expected.iter().any(|text| text.contains(&format!("{field},")));
+                assert!(is_kept_apart || !is_there, "{field} is at its default: {expected:#?}");
+            }
+        }
+        let config = cni::NetworkConfig::decode(in_capitals(&written).to_string()).unwrap();
+        let given = crate::host_local::for_removal(&config).unwrap();
+        let given = String::from_utf8(given).unwrap();
+        assert!(given.contains("0.0.0.0/0") && given.contains("::/0"), "{given}");
+        assert!(!given.to_lowercase().contains("usepodcidr"), "{given}");
+    }
 }

@@ -17,10 +17,10 @@ use cni_ipam::identity::Identity;
 use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, node, run};
 use libcalico::store::{Snapshot, StoreError};
-use netutils::Netns;
+use netutils::{Mac, Netlink, Netns};
 use tracing::{Instrument, debug_span};
 
-use local::{Claim, Local};
+use local::Local;
 
 use crate::attachment::{self, OWN_IPAM};
 use crate::conf::Conf;
@@ -29,6 +29,7 @@ use crate::endpoint::{EndpointId, Found};
 use crate::host_link::HostLink;
 use crate::owed;
 use crate::release::{Prefetched, Release, ReleaseError};
+use crate::unmarked::{self, Evidence, Named};
 
 /// What is known of the attachment in the store.
 enum Store {
@@ -64,20 +65,8 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
     let mut errors = Vec::new();
     match host {
         Ok(host) => {
-            let claim = match &store {
-                Store::Ready(ready) => match &ready.1.mine {
-                    None => Claim::Nobody,
-                    Some(mine) if release.endpoint.is_some_and(|id| id.owns(&mine.endpoint)) => {
-                        Claim::Ours(&mine.endpoint.spec.interface_name)
-                    }
-                    Some(_) => Claim::Another,
-                },
-                // The name of a container's link is made of its id; that of a pod's is shared by
-                // all its sandboxes.
-                _ if identity.pod().is_none() => Claim::Nobody,
-                _ => Claim::Another,
-            };
-            errors.extend(local.remove_unmarked(&host, claim).await.err());
+            let unmarked = remove_unmarked(&local, &host, &release, &store, request, end);
+            errors.extend(unmarked.await.err());
         }
         Err(error) => errors.push(error),
     }
@@ -94,6 +83,58 @@ pub async fn del(conf: Conf, request: &Request, end: Deadline) -> Result<(), Err
         errors.extend(taken_back.await.err());
     }
     first(errors)
+}
+
+/// Removes the links of this attachment that upstream made, or that nobody had time to mark.
+async fn remove_unmarked(
+    local: &Local<'_>,
+    host: &Netlink,
+    release: &Release<'_>,
+    store: &Store,
+    request: &Request,
+    end: Deadline,
+) -> Result<(), Error> {
+    let mut evidence = match store {
+        Store::Ready(ready) => known(release, &ready.1),
+        // The name of a container's link is made of its id.
+        _ => Evidence { by_name: release.identity.pod().is_none(), ..Evidence::default() },
+    };
+    let links = local.unmarked(host, evidence.stored.as_deref()).await?;
+    if links.is_empty() {
+        return Ok(());
+    }
+    evidence.macs.extend(remembered_mac(request));
+    if let Store::Ready(ready) = store {
+        let deadline = end.within(run::DEL_STORE_LIMIT);
+        match unmarked::namesakes(release.endpoint, &*ready.0.store, deadline).await {
+            Ok(others) => evidence.others.extend(others),
+            // As for a store that was away from the start: the rest of DEL goes on.
+            Err(error) => tracing::warn!("whose the links are can't be asked: {error}"),
+        }
+    }
+    local.remove_unmarked(host, &links, &evidence).await
+}
+
+/// What the container's endpoints say of links.
+fn known(release: &Release<'_>, found: &Found) -> Evidence {
+    let mut evidence = match &found.mine {
+        None => Evidence { by_name: true, ..Evidence::default() },
+        Some(mine) if release.endpoint.is_some_and(|id| id.owns(&mine.endpoint)) => {
+            Evidence::of(&mine.endpoint)
+        }
+        Some(theirs) => {
+            Evidence { others: vec![Named::by(&theirs.endpoint)], ..Evidence::default() }
+        }
+    };
+    evidence.others.extend(found.siblings.iter().map(|sibling| Named::by(&sibling.endpoint)));
+    evidence
+}
+
+/// The MAC that the container's end has by the result of ADD.
+fn remembered_mac(request: &Request) -> Option<Mac> {
+    let result = request.config.prev_result().ok().flatten()?;
+    let is_ours = |one: &&cni::Interface| one.name == request.ifname && !one.sandbox.is_empty();
+    result.interfaces.iter().find(is_ours)?.mac.parse().ok()
 }
 
 /// Asks the store for the endpoint, if it is ready.

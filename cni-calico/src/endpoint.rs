@@ -168,11 +168,6 @@ impl EndpointId {
         })
     }
 
-    /// The endpoint's namespace.
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
     /// Asks for the endpoints of the workload on this node.
     pub fn query(&self) -> Query {
         let known = WorkloadEndpointName { endpoint: String::new(), ..self.name.clone() };
@@ -182,6 +177,26 @@ impl EndpointId {
             // Can't fail: `of` has made the whole name.
             name_prefix: known.name_prefix().unwrap_or_default(),
         })
+    }
+
+    /// Asks for the endpoints of the containers on this node whose link would have the same name, by
+    /// upstream's rule; none for a pod, since that has its link's name to itself.
+    pub fn namesakes_query(&self) -> Option<Query> {
+        if self.name.orchestrator != "cni" {
+            return None;
+        }
+        let link = names::cni_host_link(&self.container_id);
+        let known = WorkloadEndpointName {
+            container_id: link.strip_prefix(names::LINK_PREFIX)?.to_owned(),
+            endpoint: String::new(),
+            ..self.name.clone()
+        };
+        let prefix = known.name_prefix().ok()?;
+        Some(Query::Prefix(Prefix::Resources {
+            kind: Kind::WorkloadEndpoint,
+            namespace: Some(self.namespace.clone()),
+            name_prefix: prefix.strip_suffix('-')?.to_owned(),
+        }))
     }
 
     /// Tells the attachment's endpoint from its siblings. A pod has one endpoint, whatever its

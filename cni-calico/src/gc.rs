@@ -9,9 +9,10 @@ use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::identity::{Identity, Workload};
 use cni_ipam::run::Deadline;
 use cni_ipam::{fault, gc as ipam_gc, lock, node};
+use libcalico::names;
 use libcalico::resources::{Kind, WorkloadEndpoint};
-use libcalico::store::{Prefix, Query};
-use netutils::Netlink;
+use libcalico::store::{Document, Key, Prefix, Query};
+use netutils::{Link, Netlink};
 
 use crate::attachment::OWN_IPAM;
 use crate::conf::Conf;
@@ -19,8 +20,8 @@ use crate::dataplane::{self, HOST_MAC};
 use crate::delegate::Delegate;
 use crate::endpoint::{EndpointId, Stored};
 use crate::host_link::{self, HostLink, Marked, Owner};
-use crate::owed;
 use crate::release::Release;
+use crate::{owed, unmarked};
 
 /// Removes what is in no valid attachment.
 pub async fn gc(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
@@ -29,9 +30,10 @@ pub async fn gc(conf: Conf, request: &Request, end: Deadline) -> Result<(), Erro
     let network = &request.config.name;
     let mut problems = Vec::new();
     let host = Netlink::open().map_err(|error| dataplane::fault(&error))?;
-    if let Err(error) = links(&host, network, &valid, &mut problems).await {
+    let abandoned = links(&host, network, &valid, &mut problems).await.unwrap_or_else(|error| {
         problems.push(error.msg);
-    }
+        Vec::new()
+    });
     let datastore = datastore::open(&conf.shared, &node)?;
     let own_ipam = conf.shared.ipam.kind == OWN_IPAM;
     let work = Gc {
@@ -41,6 +43,7 @@ pub async fn gc(conf: Conf, request: &Request, end: Deadline) -> Result<(), Erro
         own_ipam,
         datastore: &datastore,
         host: &host,
+        abandoned: &abandoned,
         end,
     };
     if let Err(error) = work.store(&conf, &mut problems).await {
@@ -75,13 +78,14 @@ impl Valid {
 }
 
 /// Removes the links that are marked as this network's and not valid, and those whose maker was
-/// killed before it marked them.
+/// killed before it marked them. Answers those that nobody marked and that may be abandoned.
 async fn links(
     host: &Netlink,
     network: &str,
     valid: &Valid,
     problems: &mut Vec<String>,
-) -> Result<(), Error> {
+) -> Result<Vec<Link>, Error> {
+    let mut abandoned = Vec::new();
     for link in host.links().await.map_err(|error| dataplane::fault(&error))? {
         let is_stale = match host_link::marked(&link) {
             Some(Marked { network: of, container_id, ifname }) => {
@@ -90,17 +94,20 @@ async fn links(
             // Of whatever network it was to be, nobody can use it.
             None => link.mac == Some(HOST_MAC) && link.is_stillborn(),
         };
-        if !is_stale {
-            continue;
-        }
-        match dataplane::remove(host, link.index).await {
-            Ok(_) => {
-                tracing::info!(link = link.name, "removed the link of a container that is gone")
-            }
-            Err(error) => problems.push(format!("{}: {}", link.name, error.msg)),
+        if is_stale {
+            remove(host, &link, problems).await;
+        } else if unmarked::is_abandoned(&link) {
+            abandoned.push(link);
         }
     }
-    Ok(())
+    Ok(abandoned)
+}
+
+async fn remove(host: &Netlink, link: &Link, problems: &mut Vec<String>) {
+    match dataplane::remove(host, link.index).await {
+        Ok(()) => tracing::info!(link = link.name, "removed the link of a container that is gone"),
+        Err(error) => problems.push(format!("{}: {}", link.name, error.msg)),
+    }
 }
 
 struct Gc<'a> {
@@ -110,6 +117,8 @@ struct Gc<'a> {
     own_ipam: bool,
     datastore: &'a Datastore,
     host: &'a Netlink,
+    /// Links that nobody marked, and that no carrier shows to be in use.
+    abandoned: &'a [Link],
     end: Deadline,
 }
 
@@ -118,7 +127,8 @@ impl Gc<'_> {
         let deadline = self.end.end();
         let store = &*self.datastore.store;
         let endpoints = Query::Prefix(Prefix::kind(Kind::WorkloadEndpoint));
-        let queries = [datastore::readiness_query(), endpoints];
+        let handles = Query::Keys(Prefix::Handles(names::handle_id(self.network, "")));
+        let queries = [datastore::readiness_query(), endpoints, handles];
         let snapshot =
             store.read(&queries, deadline).await.map_err(|error| fault::store(&error))?;
         let mut results = snapshot.results.into_iter();
@@ -129,9 +139,12 @@ impl Gc<'_> {
         datastore::ensure_ready(&cluster, store)?;
         let _lock = lock::acquire(&conf.shared.ipam_lock_file, self.end).await;
         owed::settle(self.network, self.node, self.datastore, self.end).await;
-        for document in results.next().unwrap_or_default() {
-            let Stored { endpoint, .. } = Stored::read_damaged(&document);
-            if !self.is_stale(&endpoint) {
+        let documents = results.next().unwrap_or_default();
+        let handles = results.next().unwrap_or_default();
+        let handles: BTreeSet<Key> = handles.into_iter().map(|document| document.key).collect();
+        for document in &documents {
+            let Stored { endpoint, .. } = Stored::read_damaged(document);
+            if !self.is_stale(&endpoint, &handles) {
                 continue;
             }
             if let Err(error) = self.release(&endpoint, deadline).await {
@@ -139,6 +152,7 @@ impl Gc<'_> {
                     .push(format!("WorkloadEndpoint {}: {}", endpoint.metadata.name, error.msg));
             }
         }
+        self.remove_abandoned(&documents, problems).await?;
         if self.own_ipam {
             let containers = self.valid.containers();
             problems.extend(
@@ -148,15 +162,50 @@ impl Gc<'_> {
         Ok(())
     }
 
-    /// Whether an endpoint is this network's, on this node, and of no valid attachment.
-    fn is_stale(&self, endpoint: &WorkloadEndpoint) -> bool {
+    /// Removes the links that no endpoint of this node names, of whatever network: upstream's plugin
+    /// leaves them where its ADD fails. That was all looked at when we began; what is being made is
+    /// in use by now, or has its endpoint.
+    async fn remove_abandoned(
+        &self,
+        documents: &[Document],
+        problems: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let mut in_use = BTreeSet::new();
+        for document in documents {
+            let Ok(Stored { endpoint, .. }) = Stored::read(document) else {
+                // It may be any link's.
+                return Ok(());
+            };
+            if endpoint.spec.node == self.node {
+                in_use.insert(endpoint.spec.interface_name);
+            }
+        }
+        in_use.extend(self.valid.0.iter().map(|one| names::cni_host_link(&one.container_id)));
+        for link in self.abandoned.iter().filter(|link| !in_use.contains(&link.name)) {
+            let now = self.host.link_by_index(link.index).await;
+            match now.map_err(|error| dataplane::fault(&error))? {
+                Some(now) if now.name == link.name && unmarked::is_abandoned(&now) => {
+                    remove(self.host, &now, problems).await;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an endpoint is this network's, on this node, and of no valid attachment. It is the
+    /// network's if it has its profile or, since pods may have those of their namespace instead, if
+    /// its container has addresses of it.
+    fn is_stale(&self, endpoint: &WorkloadEndpoint, handles: &BTreeSet<Key>) -> bool {
         let spec = &endpoint.spec;
         let is_pod = spec.orchestrator == "k8s";
         // A pod's endpoint keeps its name when a later sandbox calls the interface otherwise.
         let ifname = Some(spec.endpoint.as_str()).filter(|_| !is_pod);
         spec.node == self.node
             && (is_pod || spec.orchestrator == "cni")
-            && spec.profiles.iter().any(|profile| profile == self.network)
+            && (spec.profiles.iter().any(|profile| profile == self.network)
+                || handles
+                    .contains(&Key::Handle(names::handle_id(self.network, &spec.container_id))))
             && !spec.container_id.is_empty()
             && !self.valid.has(&spec.container_id, ifname)
     }

@@ -140,17 +140,23 @@ impl HostLink {
     }
 
     /// Chooses the name for a new link, and the link of that name which must go first. `stored` is
-    /// the name that the store remembers. A link that another container lives by is left alone;
-    /// only a pod's may be taken, by the sandbox that replaces it.
+    /// the name that the store remembers, `taken` are names that it gives to others. A link that
+    /// another container lives by is left alone; only a pod's may be taken, by the sandbox that
+    /// replaces it.
     pub async fn choose(
         &self,
         host: &Netlink,
         stored: Option<&str>,
+        taken: &[String],
     ) -> Result<(String, Option<Link>), cni::Error> {
         for name in self.names(stored) {
             let link = host.link(name).await.map_err(|error| dataplane::fault(&error))?;
-            if self.is_pod() || link.as_ref().is_none_or(|link| self.owner(link) != Owner::Another)
-            {
+            let is_taken = |link: &Link| match self.owner(link) {
+                Owner::Ours => false,
+                Owner::Another => true,
+                Owner::Unknown => taken.contains(&link.name),
+            };
+            if self.is_pod() || !link.as_ref().is_some_and(is_taken) {
                 link.iter().try_for_each(|link| self.check_newest(link))?;
                 return Ok((name.to_owned(), link));
             }

@@ -93,7 +93,7 @@ fn substituted(
     if config.ipam_type.as_deref() != Some(HOST_LOCAL) {
         return Ok(None);
     }
-    let mut ipam = config.members().get("ipam").cloned().unwrap_or_default();
+    let mut document = config.document().clone();
     let mut found = false;
     let mut replace = |field: &str, subnet: &mut Value| -> Result<(), Error> {
         if let Some(word) = Word::of(subnet) {
@@ -102,24 +102,21 @@ fn substituted(
         }
         Ok(())
     };
-    if let Some(subnet) = ipam.get_mut("subnet") {
-        replace("ipam.subnet", subnet)?;
-    }
-    if let Some(ranges) = ipam.get_mut("ranges").filter(|ranges| !ranges.is_null()) {
-        let wrong = |at: &str| {
-            Error::new(code::DECODING_FAILURE, format!("{at} must be a list of lists of objects"))
-        };
-        for (set, list) in
-            ranges.as_array_mut().ok_or_else(|| wrong("ipam.ranges"))?.iter_mut().enumerate()
-        {
-            let at = format!("ipam.ranges[{set}]");
-            for (index, entry) in
-                list.as_array_mut().ok_or_else(|| wrong(&at))?.iter_mut().enumerate()
-            {
-                let at = format!("{at}[{index}]");
-                let entry = entry.as_object_mut().ok_or_else(|| wrong(&at))?;
-                if let Some(subnet) = entry.get_mut("subnet") {
-                    replace(&format!("{at}.subnet"), subnet)?;
+    for ipam in cni::members_mut(&mut document, "ipam") {
+        for subnet in cni::members_mut(ipam, "subnet") {
+            replace("ipam.subnet", subnet)?;
+        }
+        for ranges in cni::members_mut(ipam, "ranges").filter(|ranges| !ranges.is_null()) {
+            for (set, list) in list_of(ranges, "ipam.ranges")?.iter_mut().enumerate() {
+                let at = format!("ipam.ranges[{set}]");
+                for (index, entry) in list_of(list, &at)?.iter_mut().enumerate() {
+                    let at = format!("{at}[{index}]");
+                    if !entry.is_object() {
+                        return Err(wrong_ranges(&at));
+                    }
+                    for subnet in cni::members_mut(entry, "subnet") {
+                        replace(&format!("{at}.subnet"), subnet)?;
+                    }
                 }
             }
         }
@@ -127,9 +124,15 @@ fn substituted(
     if !found {
         return Ok(None);
     }
-    let mut document = config.members().clone();
-    document.insert("ipam".into(), ipam);
-    Ok(Some(Value::Object(document).to_string().into_bytes()))
+    Ok(Some(document.to_string().into_bytes()))
+}
+
+fn list_of<'a>(value: &'a mut Value, at: &str) -> Result<&'a mut Vec<Value>, Error> {
+    value.as_array_mut().ok_or_else(|| wrong_ranges(at))
+}
+
+fn wrong_ranges(at: &str) -> Error {
+    Error::new(code::DECODING_FAILURE, format!("{at} must be a list of lists of objects"))
 }
 
 /// The routes that a pod gets through its interface instead of the default ones: the destinations of
@@ -139,23 +142,23 @@ pub fn routes(config: &NetworkConfig) -> Result<Option<Vec<IpNet>>, Error> {
     if config.ipam_type.as_deref() != Some(HOST_LOCAL) {
         return Ok(None);
     }
-    let routes = config.members().get("ipam").and_then(|ipam| ipam.get("routes"));
+    let routes = config.member("ipam").and_then(|ipam| cni::member(ipam, "routes"));
     let wrong = |at: &str, is: &Value, rule: &str| {
         let is: String = is.to_string().chars().take(64).collect();
         Error::new(code::DECODING_FAILURE, format!("{at} is {is}: {rule}"))
     };
     let list = match routes {
-        None | Some(Value::Null) => return Ok(None),
+        None => return Ok(None),
         Some(Value::Array(list)) => list,
         Some(other) => return Err(wrong("ipam.routes", other, "write a list of objects")),
     };
     let mut destinations: Vec<IpNet> = Vec::with_capacity(list.len());
     for (index, route) in list.iter().enumerate() {
         let at = format!("ipam.routes[{index}]");
-        let Value::Object(route) = route else {
+        if !route.is_object() {
             return Err(wrong(&at, route, "write an object with \"dst\""));
-        };
-        let Some(dst) = route.get("dst").filter(|dst| !dst.is_null()) else { continue };
+        }
+        let Some(dst) = cni::member(route, "dst") else { continue };
         let parsed = dst.as_str().and_then(|text| text.parse::<IpNet>().ok());
         let at = format!("{at}.dst");
         let parsed = parsed.ok_or_else(|| wrong(&at, dst, "write a CIDR like \"10.0.0.0/8\""))?;

@@ -17,14 +17,11 @@ pub struct MesosLabels {
 /// Reads `args."org.apache.mesos".network_info.labels.labels[]`; anything else is no label.
 pub fn mesos_labels(args: &Value) -> MesosLabels {
     let mut read = MesosLabels::default();
-    let list = args
-        .get("org.apache.mesos")
-        .and_then(|mesos| mesos.get("network_info"))
-        .and_then(|info| info.get("labels"))
-        .and_then(|labels| labels.get("labels"))
-        .and_then(Value::as_array);
+    let path = ["org.apache.mesos", "network_info", "labels", "labels"];
+    let list = path.iter().try_fold(args, |value, name| cni::member(value, name));
+    let list = list.and_then(Value::as_array);
     for label in list.into_iter().flatten() {
-        let text = |key| label.get(key).and_then(Value::as_str).unwrap_or_default();
+        let text = |name| cni::member(label, name).and_then(Value::as_str).unwrap_or_default();
         let value = sanitise(text("value"));
         match text("key") {
             NAMESPACE_KEY => read.namespace = Some(value),

@@ -11,15 +11,18 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
 use cni_ipam::datastore::Datastore;
+use cni_ipam::request::{self, Addresses};
 use cni_ipam::run;
 use libcalico::ipam::{Allocator, IpamError, IpamErrorKind};
 use libcalico::store::{Action, Change, Document, Guard, Query};
+use time::OffsetDateTime;
 
 use crate::attachment::Attachment;
 use crate::dataplane::{HOST_MAC, Sockets};
 use crate::delegate::Delegate;
 use crate::endpoint::{self, Stored};
 use crate::host_link::Owner;
+use crate::pod_inputs::Held;
 use crate::release::Release;
 use crate::{owed, release};
 
@@ -59,6 +62,8 @@ pub struct StoreRung {
     pub previous: Option<Document>,
     /// What of the addresses this ADD was given.
     pub releases: Releases,
+    /// What it takes from a former sandbox, which has it again when this ADD fails.
+    pub from_former: Option<Held>,
 }
 
 /// Which addresses go back.
@@ -180,6 +185,9 @@ impl<'a> Ladder<'a> {
         let deadline = run::deadline(run::DEL_STORE_LIMIT);
         let allocator = Allocator::new(&*self.datastore.store);
         let handle = self.attachment.identity.handle();
+        if let Some(former) = &rung.from_former {
+            self.hand_back(former, &allocator, deadline).await?;
+        }
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -214,6 +222,33 @@ impl<'a> Ladder<'a> {
                 Err(IpamError::CompanionConflict(_)) if attempt < ATTEMPTS => {}
                 outcome => return outcome.map(drop),
             }
+        }
+    }
+
+    /// Gives a former sandbox the addresses again that this ADD took from it, if it did.
+    async fn hand_back(
+        &self,
+        former: &Held,
+        allocator: &Allocator<'_>,
+        deadline: std::time::Instant,
+    ) -> Result<(), IpamError> {
+        let identity = &self.attachment.identity;
+        let now = OffsetDateTime::now_utc();
+        let Addresses::These(mut requests) = request::these(&former.addresses, identity, now)
+        else {
+            return Ok(());
+        };
+        for request in &mut requests {
+            request.from = request.handle.replace(former.handle.clone());
+            // It has them, if nothing was taken.
+            request.reuse = true;
+        }
+        match allocator.assign_ips(&requests, None, None, deadline).await {
+            Err(error) if error.kind() != IpamErrorKind::Unavailable => {
+                tracing::warn!("addresses of the former sandbox are not given back: {error}");
+                Ok(())
+            }
+            outcome => outcome.map(drop),
         }
     }
 

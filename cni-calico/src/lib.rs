@@ -24,3 +24,4 @@ mod policy_wait;
 mod readiness;
 mod release;
 mod status;
+mod unmarked;

@@ -47,6 +47,15 @@ pub enum Named {
     WithoutIpam(Vec<IpAddr>),
 }
 
+/// What a former sandbox has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Its handle.
+    pub handle: String,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// What goes into the endpoint as it is.
 #[derive(Debug, Clone, Default)]
 struct Contents {
@@ -133,13 +142,9 @@ impl PodInputs {
     }
 
     /// The named addresses that a former sandbox of the pod has from IPAM, by its endpoint, and that
-    /// sandbox' own handle: under no other one may they be taken. Upstream takes them from whoever
-    /// has them.
-    pub fn held_by(
-        &self,
-        former: &WorkloadEndpoint,
-        identity: &Identity,
-    ) -> Option<(String, Vec<IpAddr>)> {
+    /// sandbox' own handle: from no other one may they be taken. Upstream takes them from whoever has
+    /// them.
+    pub fn held_by(&self, former: &WorkloadEndpoint, identity: &Identity) -> Option<Held> {
         let Named::FromIpam(named) = &self.addresses else { return None };
         let id = &former.spec.container_id;
         if id.is_empty() || *id == identity.container_id {
@@ -147,7 +152,8 @@ impl PodInputs {
         }
         let mut held = endpoint::addresses(former);
         held.retain(|address| named.contains(address));
-        (!held.is_empty()).then(|| (names::handle_id(&identity.network, id), held))
+        let handle = names::handle_id(&identity.network, id);
+        (!held.is_empty()).then_some(Held { handle, addresses: held })
     }
 }
 

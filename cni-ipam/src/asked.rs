@@ -23,10 +23,10 @@ pub fn addresses(conf: &NetConf, args: &cni::Args) -> Result<Vec<IpAddr>, cni::E
         })?);
     }
     for (field, list) in [
-        ("runtimeConfig.ips", conf.runtime_config.get("ips")),
+        ("runtimeConfig.ips", cni::member(&conf.runtime_config, "ips")),
         ("args.cni.ips", args_cni(conf, "ips")),
     ] {
-        for text in typed::<Vec<String>>(field, list)? {
+        for text in cni::read_member::<Vec<String>>(field, list)? {
             let address = ip(&text)
                 .ok_or_else(|| invalid(format!("{field}: \"{text}\" is no IP address")))?;
             if !found.contains(&address) {
@@ -51,7 +51,7 @@ pub fn addresses(conf: &NetConf, args: &cni::Args) -> Result<Vec<IpAddr>, cni::E
 /// The MAC that is asked for, as text, and where.
 pub fn mac(conf: &NetConf) -> Result<Option<(&'static str, String)>, cni::Error> {
     const FIELD: &str = "runtimeConfig.mac";
-    let text: String = typed(FIELD, conf.runtime_config.get("mac"))?;
+    let text: String = cni::read_member(FIELD, cni::member(&conf.runtime_config, "mac"))?;
     Ok((!text.is_empty()).then_some((FIELD, text)))
 }
 
@@ -64,27 +64,17 @@ pub fn labels(conf: &NetConf) -> Result<Vec<(String, String)>, cni::Error> {
         #[serde(rename = "value", default)]
         value: String,
     }
-    let labels: Vec<Label> = typed("args.cni.labels", args_cni(conf, "labels"))?;
+    let labels: Vec<Label> = cni::read_member("args.cni.labels", args_cni(conf, "labels"))?;
     Ok(labels.into_iter().map(|label| (label.key, label.value)).collect())
 }
 
 fn args_cni<'a>(conf: &'a NetConf, member: &str) -> Option<&'a Value> {
-    conf.args.get("cni")?.get(member)
+    cni::member(cni::member(&conf.args, "cni")?, member)
 }
 
 /// An address, with or without a prefix length.
 fn ip(text: &str) -> Option<IpAddr> {
     text.split_once('/').map_or(text, |(address, _)| address).parse().ok()
-}
-
-fn typed<T: serde::de::DeserializeOwned + Default>(
-    field: &str,
-    value: Option<&Value>,
-) -> Result<T, cni::Error> {
-    let Some(value) = value else { return Ok(T::default()) };
-    T::deserialize(value).map_err(|cause| {
-        cni::Error::new(code::DECODING_FAILURE, format!("network configuration: {field}: {cause}"))
-    })
 }
 
 fn invalid(message: String) -> cni::Error {

@@ -41,10 +41,9 @@ pub fn warn(config: &cni::NetworkConfig) {
 
 fn present(config: &cni::NetworkConfig) -> Vec<(&'static str, &'static str)> {
     let says_something = |path: &str| {
-        let mut names = path.split('.');
-        let first = names.next().and_then(|name| config.members().get(name));
-        let value = names.fold(first, |value, name| value?.get(name));
-        !matches!(value, None | Some(Value::Null | Value::Bool(false)))
+        let found = Some(config.document());
+        let value = path.split('.').fold(found, |value, name| cni::member(value?, name));
+        !matches!(value, None | Some(Value::Bool(false)))
             && value.is_none_or(|value| *value != "" && *value != 0)
     };
     FIELDS.into_iter().filter(|(field, _)| says_something(field)).collect()

@@ -37,6 +37,20 @@ impl Addresses {
             Addresses::These(requests) => Addresses::These(requests.clone()),
         }
     }
+
+    /// The same request, where these addresses are taken from another handle, should that have them.
+    pub fn taking(&self, addresses: &[IpAddr], from: &str) -> Addresses {
+        match self {
+            Addresses::Any(request) => Addresses::Any(request.clone()),
+            Addresses::These(requests) => {
+                let mut requests = requests.clone();
+                for request in &mut requests {
+                    request.from = addresses.contains(&request.ip).then(|| from.to_owned());
+                }
+                Addresses::These(requests)
+            }
+        }
+    }
 }
 
 /// Reads what is asked for.
@@ -71,6 +85,7 @@ pub fn these(addresses: &[IpAddr], identity: &Identity, now: OffsetDateTime) -> 
         host_reserved: None,
         // COMPAT: a second ADD for the same address without a DEL fails, as upstream's does.
         reuse: false,
+        from: None,
     };
     Addresses::These(addresses.iter().map(this).collect())
 }

@@ -1,10 +1,8 @@
 //! The network configuration from standard input: the few members that every plugin has, and the
-//! whole document for the plugin's own types (`cni-plugin.md` section 1.1).
-//!
-//! Members are read as Go's decoder reads them, with one exception: names match in their exact case
-//! only.
+//! whole document for the plugin's own types (`cni-plugin.md` section 1.1). Members are read as Go's
+//! decoder reads them.
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{AddResult, Attachment, Error, Version, code, error, json};
@@ -24,7 +22,7 @@ pub struct NetworkConfig {
     pub plugin_type: String,
     /// `ipam.type`: the name of the IPAM plugin's program, if there is one.
     pub ipam_type: Option<String>,
-    members: Map<String, Value>,
+    document: Value,
 }
 
 impl NetworkConfig {
@@ -34,9 +32,14 @@ impl NetworkConfig {
         Document::decode(bytes.into())?.validate()
     }
 
-    /// The document's members, as they came (a member may be `null`).
-    pub fn members(&self) -> &Map<String, Value> {
-        &self.members
+    /// The whole document, as it came: see [`crate::member`].
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// The member of this name; none if it is absent or null.
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        json::member(&self.document, name)
     }
 
     /// The plugin's own view of the document. A `null` counts as absent, so `#[serde(default)]`
@@ -45,8 +48,7 @@ impl NetworkConfig {
     /// A failure has code 6, and its message the path of the member at fault (but no value that
     /// looks secret).
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let value = Value::Object(self.members.clone());
-        json::typed(json::without_nulls(value)).map_err(|cause| {
+        json::typed(self.document.clone()).map_err(|cause| {
             Error::new(
                 code::DECODING_FAILURE,
                 format!("network configuration {}: {cause}", self.name),
@@ -56,8 +58,8 @@ impl NetworkConfig {
 
     /// The result of the plugins before this one in the chain or, for CHECK and DEL, of the ADD.
     pub fn prev_result(&self) -> Result<Option<AddResult>, Error> {
-        match self.members.get("prevResult") {
-            None | Some(Value::Null) => Ok(None),
+        match self.member("prevResult") {
+            None => Ok(None),
             Some(value) => AddResult::from_value(value.clone(), self.result_version())
                 .map(Some)
                 .map_err(|error| Error { msg: format!("prevResult: {}", error.msg), ..error }),
@@ -69,7 +71,8 @@ impl NetworkConfig {
     pub fn valid_attachments(&self) -> Result<Vec<Attachment>, Error> {
         // The specification of 1.1.0 used both names, and libcni writes both.
         const NAMES: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
-        let found = NAMES.iter().find_map(|name| Some((name, self.members.get(*name)?)));
+        let members = self.document.as_object();
+        let found = NAMES.iter().find_map(|name| Some((name, json::find(members?, name)?)));
         match found {
             None => Err(Error::new(
                 code::INVALID_CONFIG,
@@ -81,9 +84,7 @@ impl NetworkConfig {
             )),
             // Go writes a list without elements as null.
             Some((_, Value::Null)) => Ok(Vec::new()),
-            Some((name, list)) => json::typed(list.clone()).map_err(|cause| {
-                Error::new(code::DECODING_FAILURE, format!("network configuration: {name}{cause}"))
-            }),
+            Some((name, list)) => json::read_member(name, Some(list)),
         }
     }
 
@@ -122,7 +123,7 @@ impl Document {
 
     /// The network's name, which must be there and valid.
     pub(crate) fn name(&self) -> Result<&str, Error> {
-        let name = text(&self.members, "name", "name")?;
+        let name = text(&self.members, "name")?;
         let invalid = |cause: String| {
             Error::new(code::INVALID_CONFIG, format!("network configuration: {cause}"))
         };
@@ -140,7 +141,7 @@ impl Document {
 
     /// The configuration's version; `None` if it is absent or empty.
     pub(crate) fn version(&self) -> Result<Option<Version>, Error> {
-        match text(&self.members, "cniVersion", "cniVersion")? {
+        match text(&self.members, "cniVersion")? {
             "" => Ok(None),
             version => version.parse().map(Some).map_err(|_| {
                 let version = error::excerpt(version);
@@ -166,37 +167,47 @@ impl Document {
     pub(crate) fn validate(self) -> Result<NetworkConfig, Error> {
         let name = self.name()?.to_owned();
         let version = self.version()?;
-        let plugin_type = text(&self.members, "type", "type")?.to_owned();
-        let ipam_type = match self.members.get("ipam") {
-            None | Some(Value::Null) => None,
-            Some(Value::Object(ipam)) => {
-                Some(text(ipam, "type", "ipam.type")?.to_owned()).filter(|name| !name.is_empty())
-            }
-            Some(_) => return Err(wrong_type("ipam", "an object")),
-        };
+        let plugin_type = text(&self.members, "type")?.to_owned();
+        let document = Value::Object(self.members);
+        let Common { ipam: Ipam { kind: ipam_type } } = json::read_member("", Some(&document))?;
         Ok(NetworkConfig {
             bytes: self.bytes,
             version: version.unwrap_or(Version::V0_1_0),
             version_given: version.is_some(),
             name,
             plugin_type,
-            ipam_type,
-            members: self.members,
+            ipam_type: Some(ipam_type).filter(|name| !name.is_empty()),
+            document,
         })
     }
 }
 
-/// A text member; empty if it is absent or null.
-fn text<'a>(members: &'a Map<String, Value>, name: &str, path: &str) -> Result<&'a str, Error> {
-    match members.get(name) {
-        None | Some(Value::Null) => Ok(""),
-        Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(wrong_type(path, "a string")),
-    }
+/// What the protocol itself knows of nested objects.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Common {
+    #[serde(rename = "ipam")]
+    ipam: Ipam,
 }
 
-fn wrong_type(path: &str, expected: &str) -> Error {
-    Error::new(code::DECODING_FAILURE, format!("network configuration: {path} must be {expected}"))
+/// What it knows of the IPAM plugin.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Ipam {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// A text member; empty if it is absent or null.
+fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<&'a str, Error> {
+    match json::find(members, name) {
+        None | Some(Value::Null) => Ok(""),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(Error::new(
+            code::DECODING_FAILURE,
+            format!("network configuration: {name} must be a string"),
+        )),
+    }
 }
 
 /// Whether a text is a valid container id or network name.

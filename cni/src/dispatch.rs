@@ -265,7 +265,7 @@ fn caller_version(input: Input) -> Option<String> {
     let stdin = input.stdin;
     thread::spawn(move || sender.send(read(stdin)));
     let bytes = receiver.recv_timeout(VERSION_PATIENCE).ok()?.ok()?;
-    match json::decode(&bytes).ok()?.get("cniVersion")? {
+    match json::member(&json::decode(&bytes).ok()?, "cniVersion")? {
         Value::String(version) if is_version_like(version) => Some(version.clone()),
         _ => None,
     }

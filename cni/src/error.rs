@@ -109,7 +109,7 @@ impl Error {
     /// An object with code 0, which means success, is none either.
     pub fn from_json(bytes: &[u8]) -> Option<Self> {
         let value = crate::json::decode(bytes).ok()?;
-        let received: Received = serde_json::from_value(crate::json::without_nulls(value)).ok()?;
+        let received: Received = crate::json::typed(value).ok()?;
         (received.code != 0).then_some(Error {
             code: received.code,
             msg: received.msg,

@@ -1,40 +1,55 @@
-//! JSON as the other side of the protocol reads and writes it, which is Go's way: `null` is the
-//! same as an absent member, the last of several members of one name counts, and documents are
-//! indented by 4 blanks.
+//! JSON as the other side of the protocol reads and writes it, which is Go's way: names match in any
+//! letter case, `null` is the same as an absent member, the last of several members of one name
+//! counts, and documents are indented by 4 blanks.
+
+mod members;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, ser::PrettyFormatter};
+
+use crate::{Error, code};
+
+pub(crate) use members::find;
+pub use members::{member, members_mut};
 
 /// Decodes a document: at most 128 levels deep, with the last of duplicate members.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(bytes)
 }
 
-/// The value without the members of objects, at any depth, that are `null`.
-pub(crate) fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(members) => Value::Object(
-            members
-                .into_iter()
-                .filter(|(_, member)| !member.is_null())
-                .map(|(name, member)| (name, without_nulls(member)))
-                .collect(),
-        ),
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
-        other => other,
-    }
-}
-
 /// Reads a typed value; the message of a failure starts with the path of the member at fault.
 pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        if is_secret(&path) {
+    typed_at("", value)
+}
+
+/// Reads a member of a network configuration that a plugin keeps as a [`Value`]; absent or null, it
+/// is the default. `path` is where it stands.
+pub fn read_member<T: DeserializeOwned + Default>(
+    path: &str,
+    value: Option<&Value>,
+) -> Result<T, Error> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(T::default()) };
+    typed_at(path, value.clone()).map_err(|cause| {
+        Error::new(code::DECODING_FAILURE, format!("network configuration: {cause}"))
+    })
+}
+
+/// The same for a value that stands at `at`; empty if it is the whole document.
+pub(crate) fn typed_at<T: DeserializeOwned>(at: &str, value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(members::Lenient(value)).map_err(|error| {
+        let inner = error.path();
+        let path = match inner.iter().next() {
+            None => at.to_owned(),
+            Some(serde_path_to_error::Segment::Seq { .. }) => format!("{at}{inner}"),
+            Some(_) if at.is_empty() => inner.to_string(),
+            Some(_) => format!("{at}.{inner}"),
+        };
+        let cause = match is_secret(&path) {
             // The text of the inner error quotes the value.
-            format!("{path}: value of a wrong type or form")
-        } else {
-            format!("{path}: {}", crate::error::excerpt(&error.inner().to_string()))
-        }
+            true => "value of a wrong type or form".to_owned(),
+            false => crate::error::excerpt(&error.inner().to_string()),
+        };
+        if path.is_empty() { cause } else { format!("{path}: {cause}") }
     })
 }
 
@@ -65,12 +80,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn nulls_are_dropped_from_objects_only() {
-        let value = json!({"a": null, "b": {"c": null, "d": [1, null, {"e": null}]}});
-        assert_eq!(without_nulls(value), json!({"b": {"d": [1, null, {}]}}));
-    }
 
     #[test]
     fn the_last_duplicate_counts() {

@@ -28,5 +28,6 @@ pub use command::Command;
 pub use config::NetworkConfig;
 pub use dispatch::{Plugin, Request, run, run_self_test};
 pub use error::{Error, code};
+pub use json::{member, members_mut, read_member};
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
 pub use version::{UnknownVersion, Version};

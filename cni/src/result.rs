@@ -183,11 +183,10 @@ impl AddResult {
 
     /// The same for a document that is decoded already.
     pub(crate) fn from_value(value: Value, fallback: Version) -> Result<Self, Error> {
-        let value = json::without_nulls(value);
         if !value.is_object() {
             return Err(undecodable("it is no object"));
         }
-        let version = match value.get("cniVersion") {
+        let version = match json::member(&value, "cniVersion") {
             None => fallback,
             Some(Value::String(version)) if version.is_empty() => fallback,
             Some(Value::String(version)) => version.parse().map_err(|cause| {

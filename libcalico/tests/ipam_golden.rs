@@ -145,6 +145,7 @@ impl Action {
                     max_per_handle: None,
                     host_reserved: None,
                     reuse: false,
+                    from: None,
                 };
                 let assigned = allocator.assign_ip(&request, None, None, deadline).await?;
                 Ok(vec![IpNet::from(assigned.address).to_string()])

@@ -74,6 +74,11 @@ impl Setting {
     pub fn optional(name: impl Into<String>, value: &'static str) -> Self {
         Self { name: name.into(), value, required: false }
     }
+
+    /// The last part of the name.
+    pub fn key(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 /// The name of an IPv4 setting of one interface (or of `all`, or of `default`).

@@ -26,7 +26,7 @@ const fn outside(command: &'static str, code: u64, names: &'static str) -> Case<
     Case { inside: false, command, code, names }
 }
 
-const KERNEL: [Case; 19] = [
+const KERNEL: [Case; 23] = [
     inside("ip link set eth0 down", 111, "eth0 is down"),
     inside("ip link del eth0", 111, "eth0 is missing"),
     inside("ip link set eth0 mtu 1400", 111, "MTU 1400 instead of 1450"),
@@ -45,7 +45,11 @@ const KERNEL: [Case; 19] = [
     outside("sysctl -qw net.ipv4.conf.calic1.forwarding=0", 116, "calic1/forwarding"),
     outside("sysctl -qw net.ipv6.conf.calic1.forwarding=0", 116, "calic1/forwarding"),
     outside("sysctl -qw net.ipv4.conf.calic1.rp_filter=0", 116, "calic1/rp_filter"),
+    outside("sysctl -qw net.ipv4.conf.calic1.proxy_arp=0", 116, "calic1/proxy_arp is 0"),
     outside("sysctl -qw net.ipv6.conf.calic1.proxy_ndp=0", 116, "calic1/proxy_ndp"),
+    outside("sysctl -qw net.ipv6.conf.calic1.accept_dad=1", 116, "calic1/accept_dad is 1"),
+    inside("sysctl -qw net.ipv6.conf.eth0.accept_dad=1", 116, "eth0/accept_dad is 1 instead of 0"),
+    inside("sysctl -qw net.ipv6.conf.lo.disable_ipv6=1", 116, "lo/disable_ipv6 is 1"),
 ];
 
 fn with_mtu(network: &mut Network) {
@@ -164,6 +168,47 @@ fn what_later_plugins_and_the_container_add_is_no_failure() {
         list(&mut result, "interfaces", json!({"name": "tap0", "sandbox": pod.path()}));
         list(&mut result, "ips", json!({"address": "10.97.0.1/24", "interface": 3}));
         network.check(&pod, ID, &result)?.ifname("eth0").done()
+    });
+}
+
+#[test]
+fn a_setting_that_others_may_have_changed_is_no_failure() {
+    on_each_store("check-settings", |network| {
+        let pod = network.host().pod("p1")?;
+        let result = network.add(&pod, ID)?;
+        for setting in
+            ["ipv4.ip_forward=1", "ipv6.conf.all.forwarding=1", "ipv6.conf.default.disable_ipv6=1"]
+        {
+            pod.run(["sysctl", "-qw", &format!("net.{setting}")])?;
+        }
+        network.host().run(["sysctl", "-qw", "net.ipv4.conf.calic1.route_localnet=0"])?;
+        let check = network.check(&pod, ID, &result)?;
+        check.done()?;
+        // As Felix does for an endpoint that may send from other addresses than its own.
+        let (key, _) = network.store().endpoint("-eth0")?;
+        network.store().change(&key, |endpoint| {
+            endpoint["spec"]["allowSpoofedSourcePrefixes"] = json!(["203.0.113.0/24"]);
+        })?;
+        network.host().run(["sysctl", "-qw", "net.ipv4.conf.calic1.rp_filter=0"])?;
+        check.done()
+    });
+}
+
+#[test]
+fn a_container_that_shall_forward_is_checked_for_it() {
+    on_each_store("check-forwarding", |network| {
+        let settings = json!({"allow_ip_forwarding": true});
+        network.conflist_mut()["plugins"][0]["container_settings"] = settings;
+        let pod = network.host().pod("p1")?;
+        let result = network.add(&pod, ID)?;
+        let check = network.check(&pod, ID, &result)?;
+        check.done()?;
+        for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            pod.run(["sysctl", "-qw", &format!("{name}=0")])?;
+            expect(&check, 116, &format!("{} is 0 instead of 1", name.replace('.', "/")))?;
+            pod.run(["sysctl", "-qw", &format!("{name}=1")])?;
+        }
+        check.done()
     });
 }
 

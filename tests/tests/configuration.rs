@@ -47,6 +47,39 @@ fn what_is_accepted_and_does_nothing_is_warned_of_once() {
     });
 }
 
+/// Section 1.1: names match in any letter case, and of several spellings the last one counts.
+#[test]
+fn fields_are_read_in_any_letter_case() {
+    fn in_capitals(value: &Value) -> Value {
+        match value {
+            Value::Object(members) => members
+                .iter()
+                .map(|(key, value)| (key.to_uppercase(), in_capitals(value)))
+                .collect(),
+            Value::Array(items) => items.iter().map(in_capitals).collect(),
+            other => other.clone(),
+        }
+    }
+    on_each_store("letter-case", |network| {
+        let pod = network.host().pod("p1")?;
+        let mut config = in_capitals(&network.config()?);
+        config["IPAM"]["ASSIGN_IPV6"] = json!("false");
+        config["ipam"] = json!({"Assign_IPv6": "true"});
+        config["mtu"] = json!(1400);
+        config["MTU"] = json!(1380);
+        let call = network.call("ADD")?.pod(&pod).config(&config);
+        let result = call.result()?;
+        let addresses = addresses(&result)?;
+        ensure!(addresses.len() == 2, "the families of both members of ipam: {result}");
+        network.check_pod(&addresses, |to| pod.ping(to))?;
+        ensure!(pod.ip("link show eth0")?[0]["mtu"] == 1380, "{result}");
+        let mut checked = config.clone();
+        checked["PREVRESULT"] = result;
+        call.verb("CHECK").config(&checked).done()?;
+        call.verb("DEL").config(&checked).done()
+    });
+}
+
 /// Fix 37: what is written down is meant, whatever the environment of the runtime holds.
 #[test]
 fn the_configuration_wins_over_the_environment_and_that_fills_the_rest() {

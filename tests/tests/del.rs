@@ -217,6 +217,102 @@ fn a_link_of_upstreams_making_goes_though_nothing_marks_it() {
     });
 }
 
+/// Makes a link look like one of upstream's making.
+fn unmark(network: &Network, result: &serde_json::Value) -> Result<String> {
+    let link = result["interfaces"][0]["name"].as_str().context("no name")?.to_owned();
+    network.host().run(["ip", "link", "set", "dev", &link, "alias", ""])?;
+    Ok(link)
+}
+
+/// The DEL of a container with the result of its ADD.
+fn del_with(del: &Call, network: &Network, result: &serde_json::Value) -> Result<Call> {
+    let mut config = network.config()?;
+    config["prevResult"] = result.clone();
+    Ok(del.clone().config(&config))
+}
+
+#[test]
+fn an_unmarked_link_at_a_path_that_was_given_to_a_new_sandbox_stays() {
+    on_each_store("del-reused", |network| {
+        let before = network.before()?;
+        let pod = network.host().pod("p1")?;
+        let call = |id: &str| -> Result<Call> {
+            Ok(network.call("ADD")?.container(id).pod(&pod).args(POD))
+        };
+        let old = call("c1")?.result()?;
+        let new = call("c2")?.result()?;
+        unmark(network, &new)?;
+        let late = call("c1")?.verb("DEL");
+        let key = format!("{RESOURCES}/clusterinformations/default");
+        let ready = network.store().dump()?.0[&key].clone();
+        network.store().change(&key, |info| info["spec"]["datastoreReady"] = json!(false))?;
+        ensure!(del_with(&late, network, &old)?.error()?.0 == 11, "the store is locked");
+        network.store().put(&key, &ready.to_string())?;
+        for del in [del_with(&late, network, &old)?, late.clone(), late.without("CNI_NETNS")] {
+            del.done()?;
+            network.check_pod(&addresses(&new)?, |to| pod.ping(to))?;
+        }
+        del_with(&call("c2")?.verb("DEL"), network, &new)?.done()?;
+        before.nothing_left()
+    });
+}
+
+#[test]
+fn an_unmarked_link_stays_with_its_container_though_all_names_agree() {
+    on_each_store("del-namesake", |network| {
+        let before = network.before()?;
+        let [pod, other] = ["p1", "p2"].map(|name| network.host().pod(name));
+        let (pod, other) = (pod?, other?);
+        let result = network.add(&pod, "f00dcafe012aaaa")?;
+        let link = unmark(network, &result)?;
+        let works = || network.check_pod(&addresses(&result)?, |to| pod.ping(to));
+        let namesake = network.call("DEL")?.container("f00dcafe012bbbb");
+        for del in [namesake.clone().pod(&pod), namesake.clone()] {
+            del.done()?;
+            works()?;
+        }
+        // Nor does its ADD take the link, nor another interface of the same container.
+        namesake.clone().verb("ADD").pod(&other).result()?;
+        works()?;
+        namesake.clone().pod(&other).done()?;
+        let net1 = network.call("ADD")?.container("f00dcafe012aaaa").pod(&pod).ifname("net1");
+        net1.result()?;
+        works()?;
+        net1.verb("DEL").done()?;
+        works()?;
+        ensure!(has_link(network, &link)?);
+        network.del(&pod, "f00dcafe012aaaa")?;
+        before.nothing_left()
+    });
+}
+
+#[test]
+fn an_unmarked_link_goes_wherever_its_path_leads_and_whatever_it_is_called() {
+    on_each_store("del-turned", |network| {
+        let [pod, other] = ["p1", "p2"].map(|name| network.host().pod(name));
+        let (pod, other) = (pod?, other?);
+        let stays = network.add(&other, "c2")?;
+        let before = network.before()?;
+        for marks in [true, false] {
+            let result = network.add(&pod, ID)?;
+            let link = unmark(network, &result)?;
+            let del = match marks {
+                // The path leads to another container by now.
+                true => network.call("DEL")?.container(ID).pod(&other),
+                false => {
+                    let host = network.host();
+                    host.run(["ip", "link", "set", "dev", &link, "down", "name", "renamed0"])?;
+                    network.call("DEL")?.container(ID).pod(&pod)
+                }
+            };
+            del.done()?;
+            network.check_pod(&addresses(&stays)?, |to| other.ping(to))?;
+            before.nothing_left()?;
+        }
+        network.del(&other, "c2")
+    });
+}
+
 #[test]
 fn the_link_of_another_container_stays_though_all_names_agree() {
     on_each_store("del-foreign", |network| {

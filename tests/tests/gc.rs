@@ -152,6 +152,29 @@ fn a_pods_former_sandbox_goes_and_its_present_one_stays() {
     });
 }
 
+/// As upstream's plugin makes them with `policy.type: k8s`: the network isn't among the profiles.
+#[test]
+fn a_pod_with_the_profiles_of_its_namespace_is_the_networks_by_its_handle() {
+    on_each_store("gc-handle", |network| {
+        let before = network.before()?;
+        for id in ["x1", "x2"] {
+            let pod = network.host().pod(id)?;
+            let args = format!("K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-{id}");
+            network.call("ADD")?.container(id).pod(&pod).args(&args).result()?;
+            let (key, _) = network.store().endpoint(&format!("web--{id}-eth0"))?;
+            network.store().change(&key, |endpoint| {
+                endpoint["spec"]["profiles"] = json!(["kns.shop", "ksa.shop.default"]);
+            })?;
+        }
+        gc(network, "another", &[])?.done()?;
+        whole(network, 2)?;
+        gc(network, "calico", &[("x2", "eth0")])?.done()?;
+        whole(network, 1)?;
+        gc(network, "calico", &[])?.done()?;
+        before.nothing_left()
+    });
+}
+
 #[test]
 fn a_damaged_endpoint_of_upstreams_making_goes_too() {
     on_each_store("gc-damaged", |network| {
@@ -162,6 +185,68 @@ fn a_damaged_endpoint_of_upstreams_making_goes_too() {
         network.store().change(&key, |endpoint| endpoint["spec"]["ports"] = json!("none"))?;
         gc(network, "calico", &[])?.done()?;
         before.nothing_left()
+    });
+}
+
+#[test]
+fn a_link_of_upstreams_making_goes_if_it_has_no_endpoint_and_no_carrier() {
+    on_each_store("gc-unmarked", |network| {
+        let host = network.host().clone();
+        let pod = host.pod("p1")?;
+        // What upstream's ADD leaves when it fails before the container's end is up.
+        let make = |name: &str, mac: &str, peer: &str| -> Result<()> {
+            let made =
+                format!("ip link add {name} address {mac} up type veth peer name {peer} netns p1");
+            host.run(made.split(' ')).map(drop)
+        };
+        let (ours, other) = ("ee:ee:ee:ee:ee:ee", "02:00:00:00:00:01");
+        add(network, "calico", "c1", "c1", "eth0")?;
+        add(network, "calico", "c2", "c2", "eth0")?;
+        let before = network.before()?;
+        make("calidead0000001", ours, "dead1")?;
+        make("calialive000001", ours, "alive1")?;
+        pod.run(["ip", "link", "set", "alive1", "up"])?;
+        make("calimac00000001", other, "mac1")?;
+        make("another0", ours, "another1")?;
+        // Valid containers, of which one has lost its endpoint, and both their carrier.
+        for id in ["c1", "c2"] {
+            let link = format!("cali{id}");
+            host.run(["ip", "link", "set", "dev", &link, "alias", ""])?;
+            host.run(["ip", "-n", id, "link", "set", "eth0", "down"])?;
+        }
+        let (key, endpoint) = network.store().endpoint("-c2-eth0")?;
+        network.store().delete(&key)?;
+        gc(network, "calico", &[("c1", "eth0"), ("c2", "eth0")])?.done()?;
+        let kernel = Kernel::of_host(&host)?;
+        for (link, stays) in [
+            ("calidead0000001", false),
+            ("calialive000001", true),
+            ("calimac00000001", true),
+            ("another0", true),
+            ("calic1", true),
+            ("calic2", true),
+        ] {
+            ensure!(kernel.link(link).is_some() == stays, "{link}: {:#}", kernel.raw()["link"]);
+        }
+        // An endpoint that can't be read may be about any link.
+        make("calidead0000001", ours, "dead1")?;
+        network.store().put(&key, "no JSON")?;
+        gc(network, "calico", &[("c1", "eth0"), ("c2", "eth0")])?.done()?;
+        ensure!(Kernel::of_host(&host)?.link("calidead0000001").is_some());
+        network.store().put(&key, &endpoint.to_string())?;
+        for link in ["calidead0000001", "calialive000001", "calimac00000001", "another0"] {
+            host.run(["ip", "link", "del", link])?;
+        }
+        for id in ["c1", "c2"] {
+            network
+                .call("DEL")?
+                .container(id)
+                .env("CNI_NETNS", &format!("/run/netns/{id}"))
+                .done()?;
+        }
+        let left = before.left()?;
+        ensure!(left.iter().all(|line| line.starts_with("gone from")), "{left:#?}");
+        Ok(())
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use cni::{Error, code};
 use cni_ipam::request::Addresses;
 use cni_ipam::{add as ipam_add, check as ipam_check, fault, run};
-use libcalico::ipam::{self, Allocator, IpamError};
+use libcalico::ipam::{self, IpamError};
 use libcalico::store::{Change, Committed, Snapshot};
 use netutils::Mac;
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ use super::{ATTEMPTS, Add, Known, Source, invalid_object, overtaken};
 use crate::attachment::Attachment;
 use crate::endpoint::{self, Contents, Found};
 use crate::ladder::{Releases, StoreRung};
-use crate::release;
+use crate::pod_inputs::Held;
 
 /// What the endpoint will say of the pair.
 #[derive(Clone, Copy)]
@@ -74,6 +74,7 @@ impl Add<'_> {
         let mut rung = StoreRung {
             previous: known.found.mine.as_ref().map(|mine| mine.document.clone()),
             releases: Releases::Nothing,
+            from_former: self.held_by_former(known),
         };
         if let Some(addresses) = self.kept(source, known).await? {
             self.ladder.begin_store(rung);
@@ -158,14 +159,16 @@ impl Add<'_> {
         ends: Ends<'_>,
         decision: &Decision,
     ) -> Result<Assigned, Failure> {
-        self.release_named(known).await?;
         let companion = |assigned: &[ipam::Assigned]| {
             let addresses: Vec<IpAddr> = assigned.iter().map(|one| one.address).collect();
             decision.tell(&addresses);
             self.changes(known, ends, &addresses).unwrap_or_default()
         };
         // A container's second interface in the same network gets addresses of its own.
-        let wanted = wanted.reusing(known.found.siblings.is_empty());
+        let mut wanted = wanted.reusing(known.found.siblings.is_empty());
+        if let Some(Held { handle, addresses }) = self.held_by_former(known) {
+            wanted = wanted.taking(&addresses, &handle);
+        }
         let _on_its_way = self.ladder.committing();
         let assigned = ipam_add::assign(
             &*self.datastore.store,
@@ -185,20 +188,11 @@ impl Add<'_> {
         })
     }
 
-    /// Takes the addresses that the pod names back from its former sandbox, whose DEL may come later
-    /// or never.
-    async fn release_named(&self, known: &Known) -> Result<(), Error> {
+    /// The addresses that the pod names and its former sandbox still has, whose DEL may come later or
+    /// never.
+    fn held_by_former(&self, known: &Known) -> Option<Held> {
         let Attachment { pod, identity, .. } = self.attachment;
-        let former = known.found.mine.as_ref().map(|mine| &mine.endpoint);
-        let Some((handle, addresses)) = former.and_then(|former| pod.held_by(former, identity))
-        else {
-            return Ok(());
-        };
-        let allocator = Allocator::new(&*self.datastore.store);
-        let deadline = self.end.within(run::STORE_LIMIT);
-        release::release_addresses(&allocator, &handle, &addresses, deadline)
-            .await
-            .map_err(|error| fault::ipam(&error))
+        pod.held_by(&known.found.mine.as_ref()?.endpoint, identity)
     }
 
     /// The changes that write the endpoint and, where it is missing, the profile.

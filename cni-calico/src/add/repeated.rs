@@ -33,6 +33,7 @@ impl Add<'_> {
             addresses: &addresses,
             host_link: &spec.interface_name,
             routing: &self.attachment.routing,
+            may_spoof: !spec.allow_spoofed_source_prefixes.is_empty(),
         };
         let links = async {
             let host = self.sockets.host.link(&spec.interface_name).await?;

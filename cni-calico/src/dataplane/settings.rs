@@ -64,9 +64,86 @@ pub fn by_request(settings: Vec<Setting>, folder: &str) -> (Vec<(Ipv4Conf, u32)>
     (together, single)
 }
 
+/// What CHECK compares of the host's end: the required settings, but for those that an operator may
+/// have changed for a reason of his own. `route_localnet` is switched off to harden a host, and lets
+/// packets pass all the same. `rp_filter` is ours, so that a link of upstream's making need not have
+/// it, and Felix takes it off an endpoint that may send from addresses which aren't its own.
+pub fn checked_of_host(name: &str, v4: bool, v6: bool, rp_filter: bool) -> Vec<Setting> {
+    let mut settings = of_host(name, v4, v6);
+    settings.retain(|setting| match setting.key() {
+        "route_localnet" => false,
+        "rp_filter" => rp_filter,
+        _ => setting.required,
+    });
+    settings
+}
+
+/// What CHECK compares of the container. Whether it forwards is its own affair, once it may: a
+/// container with the right to do so, or a plugin that runs after us (`tuning`), may switch that on.
+/// `default` is for interfaces that come later, which are its own affair too.
+pub fn checked_of_container(ifname: &str, v4: bool, v6: bool, forwarding: bool) -> Vec<Setting> {
+    let mut settings = of_container(ifname, v4, v6, forwarding);
+    settings.retain(|setting| match setting.key() {
+        "forwarding" | "ip_forward" => forwarding,
+        _ => !setting.name.contains("/default/"),
+    });
+    settings
+}
+
+/// A setting that is not as it was made, and what it is.
+pub struct Changed {
+    /// As it was made.
+    pub setting: Setting,
+    /// The value that is there now, or why it can't be read.
+    pub found: String,
+}
+
+/// Those that are not as they were made, in the namespace of the calling thread. What the kernel
+/// doesn't have can't differ.
+pub fn changed(settings: Vec<Setting>) -> Vec<Changed> {
+    let changed = |setting: Setting| match sysctl::read(&setting.name) {
+        Ok(found) if found == setting.value => None,
+        Ok(found) => Some(Changed { setting, found }),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => Some(Changed { setting, found: error.to_string() }),
+    };
+    settings.into_iter().filter_map(changed).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_may_change_and_what_the_kernel_lacks_is_not_compared() {
+        let keys = |settings: Vec<Setting>| -> Vec<String> {
+            settings.iter().map(|setting| setting.key().to_owned()).collect()
+        };
+        assert_eq!(keys(checked_of_host("c", true, false, false)), ["proxy_arp", "forwarding"]);
+        assert_eq!(
+            keys(checked_of_host("c", true, true, true)),
+            [
+                "proxy_arp",
+                "forwarding",
+                "rp_filter",
+                "accept_dad",
+                "disable_ipv6",
+                "proxy_ndp",
+                "forwarding"
+            ]
+        );
+        assert_eq!(
+            keys(checked_of_container("eth0", true, true, false)),
+            ["accept_dad", "disable_ipv6", "disable_ipv6"]
+        );
+        let forwards = keys(checked_of_container("eth0", true, true, true));
+        assert!(forwards.contains(&"ip_forward".into()) && forwards.contains(&"forwarding".into()));
+        assert!(keys(checked_of_container("eth0", true, false, false)).is_empty());
+        // There is no such interface, so there is no such setting.
+        assert!(changed(checked_of_host("no-such-link", true, true, true)).is_empty());
+        let lo = Setting::required(sysctl::ipv4_conf("lo", "forwarding"), "7");
+        assert_eq!(changed(vec![lo]).len(), 1);
+    }
 
     #[test]
     fn settings_touch_only_the_families_in_use() {

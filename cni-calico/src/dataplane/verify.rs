@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use cni::{Error, code};
 use ipnet::IpNet;
-use netutils::{Link, Mac, NetlinkError, RouteFilter, sysctl};
+use netutils::sysctl::Setting;
+use netutils::{Link, Mac, NetlinkError, RouteFilter};
 
 use crate::host_link;
 
-use super::{GATEWAY_V4, HOST_MAC, Routing, Sockets, fault, gateway_v6, host_end};
+use super::settings::{self, Changed};
+use super::{GATEWAY_V4, HOST_MAC, Routing, Sockets, fault, gateway_v6, host_end, netns_fault};
 
 /// The container's interface is missing, down, or not as it was made.
 pub const CONTAINER_LINK: u32 = code::CHECK + 1;
@@ -38,6 +40,8 @@ pub struct Expected<'a> {
     pub host_link: &'a str,
     /// What is routed where.
     pub routing: &'a Routing,
+    /// Whether it may send from addresses that aren't its own.
+    pub may_spoof: bool,
 }
 
 impl Sockets {
@@ -45,15 +49,17 @@ impl Sockets {
     pub async fn verify(&self, expected: &Expected<'_>) -> Result<Vec<Error>, Error> {
         let mut findings = Vec::new();
         let found = self.verify_all(expected, &mut findings).await;
-        found.map_err(|error| fault(&error))?;
+        let host = found.map_err(|error| fault(&error))?;
+        self.verify_settings(expected, host.as_ref(), &mut findings)?;
         Ok(findings)
     }
 
+    /// All but the settings; answers the host's end.
     async fn verify_all(
         &self,
         expected: &Expected<'_>,
         findings: &mut Vec<Error>,
-    ) -> Result<(), NetlinkError> {
+    ) -> Result<Option<Link>, NetlinkError> {
         let Expected { ifname, host_link, .. } = *expected;
         let shown = self.netns.path().display();
         let container = self.container.link(ifname).await?;
@@ -76,13 +82,35 @@ impl Sockets {
                 HOST_LINK,
                 format!("the host's interface {host_link} is missing: restart the container"),
             ));
-            return Ok(());
+            return Ok(None);
         };
         self.verify_host_link(&host, container.as_ref(), findings).await?;
         if expected.routing.from_host {
             self.verify_host_routes(expected, &host, findings).await?;
         }
-        verify_settings(expected, marked, findings);
+        Ok(Some(host))
+    }
+
+    /// The settings of both ends, as far as nobody else may have changed them.
+    fn verify_settings(
+        &self,
+        expected: &Expected<'_>,
+        host: Option<&Link>,
+        findings: &mut Vec<Error>,
+    ) -> Result<(), Error> {
+        let Expected { addresses, ifname, routing, may_spoof, .. } = *expected;
+        let v4 = addresses.iter().any(IpAddr::is_ipv4);
+        let v6 = addresses.iter().any(IpAddr::is_ipv6);
+        if let Some(host) = host {
+            let rp_filter = host_link::marked(host).is_some() && !may_spoof;
+            let changed =
+                settings::changed(settings::checked_of_host(&host.name, v4, v6, rp_filter));
+            findings.extend(changed.iter().map(|changed| setting(changed, "")));
+        }
+        let wanted = settings::checked_of_container(ifname, v4, v6, routing.forwarding);
+        let changed = self.netns.visited(|| settings::changed(wanted));
+        let changed = changed.map_err(|error| netns_fault(&error))?;
+        findings.extend(changed.iter().map(|changed| setting(changed, " in the container")));
         Ok(())
     }
 
@@ -222,28 +250,12 @@ impl Sockets {
     }
 }
 
-/// The host's settings without which packets don't flow.
-fn verify_settings(expected: &Expected<'_>, marked: bool, findings: &mut Vec<Error>) {
-    let name = expected.host_link;
-    let mut settings = Vec::new();
-    if expected.addresses.iter().any(IpAddr::is_ipv4) {
-        settings.push(sysctl::ipv4_conf(name, "forwarding"));
-        settings.push(sysctl::ipv4_conf(name, "proxy_arp"));
-        if marked {
-            settings.push(sysctl::ipv4_conf(name, "rp_filter"));
-        }
-    }
-    if expected.addresses.iter().any(IpAddr::is_ipv6) {
-        settings.push(sysctl::ipv6_conf(name, "forwarding"));
-        settings.push(sysctl::ipv6_conf(name, "proxy_ndp"));
-    }
-    for setting in settings {
-        let value = sysctl::read(&setting);
-        if !value.as_deref().is_ok_and(|value| value == "1") {
-            findings.push(Error::new(
-                SETTING,
-                format!("/proc/sys/{setting} is not 1: `echo 1 > /proc/sys/{setting}`"),
-            ));
-        }
-    }
+fn setting(changed: &Changed, place: &str) -> Error {
+    let Changed { setting: Setting { name, value, .. }, found } = changed;
+    Error::new(
+        SETTING,
+        format!(
+            "/proc/sys/{name} is {found} instead of {value}{place}: `echo {value} > /proc/sys/{name}`"
+        ),
+    )
 }

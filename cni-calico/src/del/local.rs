@@ -8,17 +8,7 @@ use netutils::{Link, Netlink, Netns};
 
 use crate::dataplane;
 use crate::host_link::{HostLink, Owner};
-
-/// Who has a link that nobody marked, going by its name.
-#[derive(Clone, Copy)]
-pub(crate) enum Claim<'a> {
-    /// This attachment: its endpoint names the link so.
-    Ours(&'a str),
-    /// The endpoint is another sandbox's of the same pod, or can't be known.
-    Another,
-    /// There is no endpoint.
-    Nobody,
-}
+use crate::unmarked::{Evidence, Unmarked};
 
 /// The node's side.
 pub(crate) struct Local<'a> {
@@ -53,32 +43,47 @@ impl Local<'_> {
         Ok(host)
     }
 
-    /// Removes links that nobody marked: of upstream's making, or of an ADD that was killed before
-    /// it marked its link. They must be known otherwise to be this attachment's.
-    pub(crate) async fn remove_unmarked(
+    /// The links that nobody marked, and that may be this attachment's.
+    pub(crate) async fn unmarked(
         &self,
         host: &Netlink,
-        claim: Claim<'_>,
-    ) -> Result<(), Error> {
-        let name = match claim {
-            Claim::Ours(name) => Some(name),
-            Claim::Another | Claim::Nobody => None,
-        };
+        stored: Option<&str>,
+    ) -> Result<Vec<Unmarked>, Error> {
         let peer = match self.inside(host) {
             Some(inside) => {
                 let interface = inside.interface(self.ifname).await?;
-                inside.host_end(host, interface.as_ref()).await?
+                let end = inside.host_end(host, interface.as_ref()).await?;
+                end.zip(interface.and_then(|interface| interface.mac))
             }
             None => None,
         };
-        for link in self.host_link.find(host, name).await? {
-            if self.host_link.owner(&link) != Owner::Unknown {
-                continue;
-            }
-            let is_peer = peer.as_ref().is_some_and(|peer| peer.index == link.index);
-            let is_named = !matches!(claim, Claim::Another);
-            if is_peer || is_named {
-                dataplane::remove(host, link.index).await?;
+        let inside = |link: &Link| {
+            peer.as_ref().filter(|(end, _)| end.index == link.index).map(|(_, mac)| *mac)
+        };
+        let named = self.host_link.find(host, stored).await?.into_iter();
+        let mut links: Vec<Unmarked> =
+            named.map(|link| Unmarked { inside: inside(&link), link, named: true }).collect();
+        if let Some((link, mac)) = peer
+            && links.iter().all(|other| other.link.index != link.index)
+        {
+            links.push(Unmarked { link, named: false, inside: Some(mac) });
+        }
+        links.retain(|unmarked| self.host_link.owner(&unmarked.link) == Owner::Unknown);
+        Ok(links)
+    }
+
+    /// Removes those of them that are known to be this attachment's.
+    pub(crate) async fn remove_unmarked(
+        &self,
+        host: &Netlink,
+        links: &[Unmarked],
+        evidence: &Evidence,
+    ) -> Result<(), Error> {
+        for unmarked in links {
+            let link = &unmarked.link;
+            match evidence.tells(unmarked) {
+                true => dataplane::remove(host, link.index).await?,
+                false => tracing::info!(link = link.name, "left alone: it is another container's"),
             }
         }
         Ok(())

@@ -11,7 +11,6 @@ use cni_ipam::identity::{BY_HAND, Identity, Workload};
 use libcalico::names;
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::EndpointId;
 use crate::release::Release;
 
 /// The longest name of a file, less what is appended while it is written.
@@ -52,15 +51,13 @@ pub(crate) struct Found {
 
 impl Note {
     pub(crate) fn of(release: &Release<'_>, store: &str) -> Note {
-        let Release { identity, endpoint, own_ipam } = *release;
-        // The endpoint's may be another one: Mesos has labels that say so.
-        let namespace = endpoint.map_or(identity.namespace(), EndpointId::namespace);
+        let Release { identity, own_ipam, .. } = *release;
         Note {
             network: identity.network.clone(),
             node: identity.node.clone(),
             container_id: identity.container_id.clone(),
             ifname: identity.ifname.clone(),
-            namespace: namespace.into(),
+            namespace: identity.namespace().into(),
             pod: identity.pod().map(str::to_owned),
             own_ipam,
             store: store.into(),
@@ -175,6 +172,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::endpoint::EndpointId;
 
     fn identity(network: &str, container_id: &str) -> Identity {
         Identity {

@@ -224,7 +224,8 @@ fn fix_34_only_what_the_former_sandbox_has_goes_back_by_its_own_handle() {
     let inputs = read(&[("ipAddrs", r#"["20.0.0.111","fd00::1"]"#)], &mut plain()).unwrap();
     let held = |former: WorkloadEndpoint| inputs.held_by(&former, &identity);
     let (one, other) = ("20.0.0.111/32", "20.0.0.112/32");
-    let expected = Some(("net-1.c1".to_owned(), vec!["20.0.0.111".parse().unwrap()]));
+    let addresses = vec!["20.0.0.111".parse().unwrap()];
+    let expected = Some(Held { handle: "net-1.c1".to_owned(), addresses });
     assert_eq!(held(former("c1", &[one, other])), expected);
     assert_eq!(held(former("c1", &[other])), None);
     // The pod's own sandbox keeps what it has, and of nobody's nothing is known.

@@ -54,6 +54,20 @@ fn absent_ipam_is_none() {
 }
 
 #[test]
+fn names_match_in_any_letter_case() {
+    let config = config(
+        r#"{"NAME": "net-1", "CniVersion": "1.1.0", "Type": "calico", "IPAM": {"Type": "x", "A": 1},
+            "Ipam": {"TYPE": "host-local"}, "PrevResult": {"IPs": [{"Address": "10.0.0.1/24"}]},
+            "CNI.dev/Valid-Attachments": [{"ContainerID": "c1", "IfName": "eth0"}]}"#,
+    );
+    assert_eq!((config.version, config.name.as_str()), (Version::V1_1_0, "net-1"));
+    assert_eq!(config.plugin_type, "calico");
+    assert_eq!(config.ipam_type.as_deref(), Some("host-local"));
+    assert_eq!(config.prev_result().unwrap().unwrap().ips.len(), 1);
+    assert_eq!(config.valid_attachments().unwrap().len(), 1);
+}
+
+#[test]
 fn what_is_no_object_has_code_6() {
     for text in ["", " ", "not json", "[]", "7", "\"x\"", "{", "{}x", "{'name': 'n'}", "\u{feff}{}"]
     {

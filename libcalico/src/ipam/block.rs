@@ -445,6 +445,22 @@ impl Block {
         Ok(())
     }
 
+    /// Takes an address from a handle, to be given to another one at once: it doesn't cool down.
+    /// False if the handle doesn't have it.
+    pub fn take_from(&mut self, handle: &str, ip: IpAddr) -> Result<bool, BlockError> {
+        let ordinal = self.ordinal(ip)?;
+        let handle = handle::sanitize(handle);
+        if self.record_of(ordinal).is_none_or(|record| record.handle() != Some(handle)) {
+            return Ok(false);
+        }
+        if let Some(allocation) = self.allocations.get_mut(ordinal as usize) {
+            *allocation = None;
+        }
+        self.unallocated.push(ordinal);
+        self.drop_unreferenced_records();
+        Ok(true)
+    }
+
     fn allocate(&mut self, ordinal: u32, record: u32) {
         if let Some(allocation) = self.allocations.get_mut(ordinal as usize) {
             *allocation = Some(record);

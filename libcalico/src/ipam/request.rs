@@ -121,6 +121,9 @@ pub struct AssignIp {
     pub host_reserved: Option<HostReserved>,
     /// Whether it is no failure that the handle has the address already: what a repeated ADD needs.
     pub reuse: bool,
+    /// A handle from which the address is taken, should that have it: in the same commit, so that it
+    /// is nobody's at no time, and it doesn't cool down.
+    pub from: Option<String>,
 }
 
 impl AssignIp {
@@ -133,8 +136,11 @@ impl AssignIp {
     pub fn queries_of(requests: &[AssignIp]) -> Vec<Query> {
         let mut queries =
             vec![Query::Key(Key::IpamConfig), Query::Prefix(Prefix::kind(Kind::IpPool))];
-        let handles: BTreeSet<&String> =
-            requests.iter().filter_map(|request| request.handle.as_ref()).collect();
+        let handles: BTreeSet<&String> = requests
+            .iter()
+            .flat_map(|request| [&request.handle, &request.from])
+            .flatten()
+            .collect();
         queries.extend(handles.into_iter().map(|id| Query::Key(Key::Handle(id.clone()))));
         queries
     }

@@ -58,6 +58,11 @@ impl<'a> AssignIpOperation<'a> {
             return Ok(Some(request.assigned(cidr, &pool, stage, true)));
         }
         request.check_maximum(stage, &mut unknown)?;
+        if let Some(from) = &request.from
+            && matches!(view.handle(from), Fact::Unknown)
+        {
+            unknown.insert(Key::Handle(from.clone()));
+        }
         if !unknown.is_empty() {
             needs.extend(unknown);
             return Ok(None);
@@ -75,10 +80,22 @@ impl<'a> AssignIpOperation<'a> {
                 stage.claim_absent(cidr, &owner, request.host_reserved.as_ref())
             }
         };
+        let mut former = None;
+        if let Some(from) = &request.from
+            && staged.block.take_from(from, request.ip)?
+        {
+            former = Some((from, staged.block.addresses_of(from).len()));
+        }
         staged.block.assign(request.ip, request.handle.as_deref(), &request.attributes)?;
         staged.touch();
         if staged.block.is_owned_by(&owner) {
             stage.confirm_affinity(&owner, cidr);
+        }
+        // A handle that is missing or can't be read must not keep the address.
+        if let Some((from, left)) = former
+            && matches!(view.handle(from), Fact::Present(..))
+        {
+            stage.handle(from)?.subtract(cidr, 1, left);
         }
         if let Some(handle) = &request.handle {
             stage.handle(handle)?.add(cidr, 1);

@@ -319,6 +319,7 @@ impl Cluster {
             max_per_handle: None,
             host_reserved: None,
             reuse: false,
+            from: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use libcalico::ipam::block::AttributeRecord;
 use libcalico::ipam::handle::Handle;
-use libcalico::ipam::{AutoAssign, Block, IpamError, IpamErrorKind};
+use libcalico::ipam::{AssignIp, AutoAssign, Block, IpamError, IpamErrorKind};
 use libcalico::resources::Kind;
 use libcalico::store::{
     AffinityOwner, Change, Fault, Key, MAX_COMMIT_BYTES, MemoryStore, Query, StoreError,
@@ -66,6 +66,55 @@ rows! { only on memory:
         request.max_per_handle = Some(1);
         cluster.allocator().assign_ip(&request, None, None, soon()).await.expect("assigned");
         assert_eq!(handle(cluster, "vm").await.expect("there").block["10.0.0.0/30"], 1);
+    }
+
+    /// An address goes from a pod's former sandbox to the new one in one commit, though a cooldown is
+    /// set; what the former one lost meanwhile, or never had, is taken from nobody.
+    async fn an_address_is_handed_over_in_one_commit_and_only_by_its_holder(cluster) {
+        small(cluster).await;
+        cluster.config(|config| config.ip_cooldown_seconds = 3600).await;
+        for ip in ["10.0.0.1", "10.0.0.2", "10.0.0.5"] {
+            cluster.assign_ip(ip, "host-a", Some("net.old")).await.expect("assigned");
+        }
+        cluster.assign_ip("10.0.0.3", "host-a", Some("net.other")).await.expect("assigned");
+        let take = |ip: &str| {
+            let mut request = cluster.ip_request(ip, "host-a", Some("net.new"));
+            request.from = Some("net.old".into());
+            request
+        };
+        let requests = [take("10.0.0.1"), take("10.0.0.5")];
+        let (taken, _, commits) = cluster
+            .count(async || cluster.allocator().assign_ips(&requests, None, None, soon()).await)
+            .await;
+        assert_eq!((taken.expect("taken").len(), commits), (2, 1));
+        assert_eq!(handle(cluster, "net.old").await.expect("there").block["10.0.0.0/30"], 1);
+        assert!(!handle(cluster, "net.old").await.expect("there").block.contains_key("10.0.0.4/30"));
+        assert_eq!(handle(cluster, "net.new").await.expect("there").block.len(), 2);
+        cluster.consistent().await;
+        // All or nothing, and not from another one.
+        let requests = [take("10.0.0.2"), take("10.0.0.3")];
+        let refused = cluster.allocator().assign_ips(&requests, None, None, soon()).await;
+        assert_eq!(refused.expect_err("it is another one's").kind(), IpamErrorKind::Conflict);
+        let left = cluster.allocator().ips_by_handle("net.old", soon()).await;
+        assert_eq!(left.expect("there"), [ip("10.0.0.2")]);
+        // The former one's DEL comes in between: the address cools down, and is nobody's to take.
+        cluster.before_commit(|store| {
+            let value = store.dump()[&block_path("10.0.0.0/30")].clone();
+            let mut block = Block::decode(&value).expect("a block");
+            let now = time::OffsetDateTime::now_utc();
+            assert_eq!(block.release_by_handle("net.old", None, now, 3600), [ip("10.0.0.2")]);
+            store.put_raw(&block_path("10.0.0.0/30"), &block.encode());
+        });
+        let late = cluster.allocator().assign_ip(&take("10.0.0.2"), None, None, soon()).await;
+        assert_eq!(late.expect_err("it cools down").kind(), IpamErrorKind::Conflict);
+        // The last address takes the handle with it.
+        cluster.release("net.old").await;
+        let request = cluster.ip_request("10.0.0.1", "host-a", Some("net.last"));
+        let requests = [AssignIp { from: Some("net.new".into()), ..request }];
+        cluster.allocator().assign_ips(&requests, None, None, soon()).await.expect("taken");
+        cluster.release("net.new").await;
+        assert_eq!(cluster.handles().await, ["net.last", "net.other"]);
+        cluster.consistent().await;
     }
 
     async fn weak3_a_block_that_another_host_claims_meanwhile(cluster) {

@@ -210,6 +210,7 @@ pub async fn ours_does(
                 max_per_handle: None,
                 host_reserved: None,
                 reuse: false,
+                from: None,
             };
             let assigned = allocator.assign_ip(&request, None, None, soon()).await?;
             return Ok(vec![taken(&assigned)]);

@@ -162,6 +162,7 @@ impl Explain {
             max_per_handle: None,
             host_reserved: None,
             reuse: false,
+            from: None,
         };
         let given = allocator.would_assign_ip(&request, context.deadline()).await?;
         let survey = Survey::read(client, context.deadline()).await?;
