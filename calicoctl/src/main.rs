@@ -6,6 +6,8 @@ mod cli;
 mod commands;
 mod config_file;
 mod context;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod kinds;
 mod output;

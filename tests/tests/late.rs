@@ -11,10 +11,8 @@ use tests::{Answer, Call, Network, Running, addresses, each_of, on_each_store};
 /// A call for a sandbox of a case's pod in the namespace of a sandbox.
 fn sandbox(network: &Network, verb: &str, at: &str, id: &str, netns: &str) -> Result<Call> {
     let mut config = network.config()?;
-    // A stopped process may hold the lock, which shall not disturb other cases.
-    config["ipam_lock_file"] = json!(format!("/run/lock-{at}"));
-    // Nor shall the wait for it be long.
-    config["timeout_seconds"] = json!({"add": if id == "new" { 2 } else { 30 }});
+    // A stopped process may hold its lock, for which nobody shall wait here.
+    config["ipam_lock_file"] = json!(format!("/run/lock-{id}-{at}"));
     let args = format!("K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-{at}");
     let call = network.call(verb)?.container(&format!("{id}-{at}")).args(&args).config(&config);
     Ok(call.env("CNI_NETNS", &format!("/run/netns/{netns}-{at}")))
@@ -40,20 +38,33 @@ fn still_works(network: &Network, add: &Call, result: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Adds the new sandbox while a late call stands still; the result, and the late call's answer.
-fn overtake(new: &Call, late: Running, is_local: bool) -> Result<(Value, Option<Answer>)> {
-    let answer = new.run()?;
+/// Adds the new sandbox of a case in this namespace while a late call stands still. The ADD, its
+/// result, and the late call's answer.
+fn overtake(
+    network: &Network,
+    at: &str,
+    netns: &str,
+    late: Running,
+) -> Result<(Call, Value, Option<Answer>)> {
+    let new = sandbox(network, "ADD", at, "new", netns)?;
+    let mut hurried = network.config()?;
+    if is_local(network) {
+        // It may wait for the file in vain.
+        hurried["timeout_seconds"] = json!({"add": 2});
+    }
+    let answer = new.clone().config(&hurried).run()?;
     if answer.exit == Some(0) {
         late.resume()?;
-        return Ok((serde_json::from_str(&answer.stdout)?, Some(late.answer()?)));
+        return Ok((new, serde_json::from_str(&answer.stdout)?, Some(late.answer()?)));
     }
     // A process that stands still may be in the middle of a transaction, and keeps everybody from the
     // file. The runtime tries again.
     let (code, message) = answer.error()?;
-    ensure!(is_local && code == 11, "{code} {message}");
+    ensure!(is_local(network) && code == 11, "{code} {message}");
     late.resume()?;
     late.answer()?;
-    Ok((new.result()?, None))
+    let result = new.result()?;
+    Ok((new, result, None))
 }
 
 fn is_local(network: &Network) -> bool {
@@ -91,13 +102,12 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
                 let (at, point) = (case(index), &points[index]);
                 prepare(&at)?;
                 let late = sandbox(network, "ADD", &at, "p", "p")?;
-                let new = sandbox(network, "ADD", &at, "new", "q")?;
                 let Some(running) = late.stopped_at(point)? else {
                     // It came another way this time.
                     late.verb("DEL").done()?;
                     return clean_up(&at);
                 };
-                let (result, answer) = overtake(&new, running, is_local(network))?;
+                let (new, result, answer) = overtake(network, &at, "q", running)?;
                 // It may have done all that it had to before it was overtaken.
                 if let Some(answer) = answer.filter(|answer| answer.exit != Some(0)) {
                     let (code, message) = answer.error()?;
@@ -151,8 +161,7 @@ fn a_late_del_leaves_the_new_sandbox_alone_even_in_the_same_namespace() {
                     remove_netns(network, &format!("p-{at}"))?;
                     add_netns(network, &format!("p-{at}"))?;
                 }
-                let new = sandbox(network, "ADD", &at, "new", netns)?;
-                let (result, answer) = overtake(&new, running, is_local(network))?;
+                let (new, result, answer) = overtake(network, &at, netns, running)?;
                 ensure!(answer.is_none_or(|answer| answer.exit == Some(0)), "the late DEL failed");
                 still_works(network, &new, &result).context("after the late DEL")?;
                 late.done()?;
@@ -198,8 +207,7 @@ fn a_late_payment_leaves_an_address_alone_that_somebody_else_has_now() {
         // Its own lock and its own container make a case.
         let call = |verb: &str, id: &str, at: &str| -> Result<Call> {
             let mut config = network.config()?;
-            config["ipam_lock_file"] = json!(format!("/run/lock-{at}"));
-            config["timeout_seconds"] = json!({"add": 4, "del": 8});
+            config["ipam_lock_file"] = json!(format!("/run/lock-{id}-{at}"));
             let call = network.call(verb)?.container(&format!("{id}-{at}")).config(&config);
             Ok(call.env("CNI_NETNS", &format!("/run/netns/{id}-{at}")))
         };
@@ -237,7 +245,10 @@ fn a_late_payment_leaves_an_address_alone_that_somebody_else_has_now() {
                 // What an operator does who finds the address in the way.
                 let ipam = network.ipam("DEL")?.container(&format!("c-{at}"));
                 let mut config = network.config()?;
-                config["timeout_seconds"] = json!({"del": 3});
+                if is_local(network) {
+                    // Who stands still may keep everybody from the file.
+                    config["timeout_seconds"] = json!({"del": 3});
+                }
                 config["ipam_lock_file"] = json!("/run/lock-operator");
                 ipam.config(&config).done()?;
                 call("ADD", "d", &at)?.args(&format!("IP={address}")).result()

@@ -115,7 +115,7 @@ fn flatten(document: &Value) -> Vec<&Value> {
 }
 
 /// Converts an object of v1 or of Kubernetes.
-fn convert(input: &Value) -> Result<Value, ConvertError> {
+pub fn convert(input: &Value) -> Result<Value, ConvertError> {
     let Value::Object(object) = input else { return Err(ConvertError::NoObject) };
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     match (text("apiVersion"), text("kind")) {

@@ -2,7 +2,7 @@
 //! one datastore to another. `lock` and `unlock` without `migrate` are ours.
 
 mod export;
-mod file;
+pub mod file;
 mod import;
 mod lock;
 mod policy_names;

@@ -1,6 +1,6 @@
 //! `calicoctl node`: what concerns the host that it runs on (`reference/calicoctl.md` section 8).
 
-mod bird;
+pub mod bird;
 pub mod checksystem;
 pub mod diags;
 mod processes;

@@ -178,3 +178,16 @@ fn the_file_is_named_as_felix_names_it() {
     assert_eq!(waiting.folder, Path::new("/var/run/calico/endpoint-status"));
     assert!(PolicyWait::begin("", LONG, "shop", "no-endpoint").is_err());
 }
+
+#[test]
+fn whatever_stands_in_felix_file_is_read_or_passed_over() {
+    let addresses = addresses();
+    let expected = Programmed { host_link: LINK, mac: MAC.parse().unwrap(), addresses: &addresses };
+    fuzz::run("felix-status", &[status(|_| {}).into_bytes()], |content| {
+        if is_about(content, expected) && !content.is_empty() {
+            // It names the link and the addresses, wherever.
+            let text = String::from_utf8_lossy(content);
+            assert!(text.contains("cali") && text.contains("10.65.14.7"), "{text}");
+        }
+    });
+}

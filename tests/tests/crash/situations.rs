@@ -1,10 +1,14 @@
 //! The situations of the matrix: what is there before, which call is killed, and what puts it right.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::{Call, Network, Pod, RESOURCES};
+use tests::{Call, Network, Pod, RESOURCES, Stores};
 
 /// What comes after a kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +43,13 @@ impl Recovery {
 /// Where the cases of a situation take place.
 pub struct World<'a> {
     network: &'a Network,
-    pods: std::sync::Mutex<Vec<Pod>>,
+    /// The namespaces, by their names.
+    pods: Mutex<BTreeMap<String, Pod>>,
 }
 
-/// A call that is killed, and what belongs to it. A case has a name, of which all its names are made.
+/// A call that is killed, and what belongs to it. A case has a name, a letter and a number, of which
+/// the names of its containers are made. Its namespaces bear the number alone: the next recovery of
+/// the same number finds them as the one before has left them.
 pub struct Situation {
     pub name: &'static str,
     /// Changes the network's configuration and the store.
@@ -54,14 +61,26 @@ pub struct Situation {
     /// The attachments of a case, the victim's last.
     attachments: fn(&World<'_>, &str) -> Result<Vec<Call>>,
     pub recoveries: &'static [Recovery],
-    /// Its call is about all containers, so that only one case can be at a time.
+    /// Its call is about more than one container, so that only one case can be at a time.
     pub alone: bool,
+    /// Each case begins on a node that has never had a container.
+    is_first: bool,
 }
 
 const ALL_BUT_SANDBOX: &[Recovery] = &[Recovery::Del, Recovery::Gc, Recovery::Add];
 
 /// All of them.
 pub const ALL: &[Situation] = &[
+    Situation {
+        name: "first_add_of_a_node",
+        set_up: nothing,
+        prepare: |_, _| Ok(()),
+        victim: container,
+        attachments: |world, at| Ok(vec![container(world, at)?]),
+        recoveries: ALL_BUT_SANDBOX,
+        alone: true,
+        is_first: true,
+    },
     Situation {
         name: "add_of_a_container",
         set_up: nothing,
@@ -70,6 +89,7 @@ pub const ALL: &[Situation] = &[
         attachments: |world, at| Ok(vec![container(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "add_of_a_pods_new_sandbox",
@@ -79,6 +99,7 @@ pub const ALL: &[Situation] = &[
         attachments: |world, at| Ok(vec![sandbox(world, at, 'p')?, sandbox(world, at, 'q')?]),
         recoveries: &[Recovery::Del, Recovery::Gc, Recovery::Add, Recovery::NewSandbox],
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "add_of_a_second_interface",
@@ -88,6 +109,7 @@ pub const ALL: &[Situation] = &[
         attachments: |world, at| Ok(vec![container(world, at)?, second(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "add_by_another_ipam_plugin",
@@ -98,6 +120,7 @@ pub const ALL: &[Situation] = &[
         // Debian's host-local is older than GC: what only it knows stays until DEL.
         recoveries: &[Recovery::Del, Recovery::AddTwice],
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "add_that_fails",
@@ -108,6 +131,7 @@ pub const ALL: &[Situation] = &[
         // A new ADD would fail for the same reason.
         recoveries: &[Recovery::Del, Recovery::Gc],
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "del_of_a_container",
@@ -117,6 +141,7 @@ pub const ALL: &[Situation] = &[
         attachments: |world, at| Ok(vec![container(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "del_of_a_pod",
@@ -126,6 +151,7 @@ pub const ALL: &[Situation] = &[
         attachments: |world, at| Ok(vec![sandbox(world, at, 'q')?]),
         recoveries: &[Recovery::Del, Recovery::Gc, Recovery::Add, Recovery::NewSandbox],
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "del_of_a_second_interface",
@@ -138,6 +164,7 @@ pub const ALL: &[Situation] = &[
         attachments: |world, at| Ok(vec![container(world, at)?, second(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "del_by_another_ipam_plugin",
@@ -147,6 +174,7 @@ pub const ALL: &[Situation] = &[
         attachments: |world, at| Ok(vec![container(world, at)?]),
         recoveries: &[Recovery::Del, Recovery::AddTwice],
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "del_without_a_store",
@@ -156,6 +184,7 @@ pub const ALL: &[Situation] = &[
         attachments: |world, at| Ok(vec![container(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
         alone: false,
+        is_first: false,
     },
     Situation {
         name: "del_that_pays",
@@ -167,7 +196,9 @@ pub const ALL: &[Situation] = &[
         victim: |world, at| Ok(container(world, at)?.verb("DEL").without("CNI_NETNS")),
         attachments: |world, at| Ok(vec![container(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
-        alone: false,
+        // Whoever comes pays for all.
+        alone: true,
+        is_first: false,
     },
     Situation {
         name: "gc_of_containers",
@@ -178,13 +209,17 @@ pub const ALL: &[Situation] = &[
         },
         victim: |world, _| gc(world),
         attachments: |world, at| Ok(vec![container(world, at)?, sandbox(world, at, 'q')?]),
-        recoveries: &[Recovery::Del, Recovery::Gc, Recovery::Add],
+        recoveries: ALL_BUT_SANDBOX,
         alone: true,
+        is_first: false,
     },
 ];
 
 impl Situation {
     pub fn prepare(&self, world: &World<'_>, at: &str) -> Result<()> {
+        if self.is_first {
+            world.make_new()?;
+        }
         (self.prepare)(world, at)
     }
 
@@ -197,7 +232,7 @@ impl Situation {
         let attachments = (self.attachments)(world, at)?;
         let last = attachments.last().context("no attachment")?;
         match recovery {
-            Recovery::Gc if self.alone => return self.collect(world),
+            Recovery::Gc if self.alone => self.collect(world)?,
             // One for all cases, when all have been killed.
             Recovery::Gc => return Ok(()),
             Recovery::Del => {
@@ -205,6 +240,7 @@ impl Situation {
                 for call in attachments.iter().filter(|_| is_odd) {
                     call.verb("DEL").without("CNI_NETNS").done()?;
                 }
+                attachments.iter().try_for_each(|call| call.verb("DEL").done())?;
             }
             Recovery::Add => world.works(last)?,
             Recovery::AddTwice => {
@@ -221,7 +257,14 @@ impl Situation {
                 new.verb("DEL").done()?;
             }
         }
-        attachments.iter().try_for_each(|call| call.verb("DEL").done())
+        if self.is_first {
+            // Whatever is there by now, the node serves.
+            world.works(last)?;
+        }
+        match recovery {
+            Recovery::Gc if !self.is_first => Ok(()),
+            _ => attachments.iter().try_for_each(|call| call.verb("DEL").done()),
+        }
     }
 
     /// GC with no valid attachment.
@@ -232,26 +275,51 @@ impl Situation {
 
 impl<'a> World<'a> {
     pub fn new(network: &'a Network) -> World<'a> {
-        World { network, pods: Default::default() }
+        World { network, pods: Mutex::default() }
     }
 
-    /// Makes the namespaces of a case: three sandboxes.
-    pub fn make_pods(&self, at: &str) -> Result<()> {
-        for letter in ['p', 'q', 'r'] {
-            let pod = self.network.host().pod(&format!("{letter}-{at}"))?;
-            self.pods.lock().expect("no holder panics").push(pod);
+    /// The path of a namespace of a case, which is made if it isn't there.
+    fn netns(&self, letter: char, at: &str) -> Result<String> {
+        let name = format!("{letter}-{}", at.trim_start_matches(|c: char| !c.is_ascii_digit()));
+        let pods = || self.pods.lock().expect("no holder panics");
+        if !pods().contains_key(&name) {
+            // Outside of the lock: nobody else asks for those of this case.
+            let pod = self.network.host().pod(&name)?;
+            pods().insert(name.clone(), pod);
+        }
+        Ok(format!("/run/netns/{name}"))
+    }
+
+    /// Makes the node as if it had never had a container: no file, and in a cluster's store only what
+    /// the operator has put there.
+    fn make_new(&self) -> Result<()> {
+        let (host, store) = (self.network.host(), self.network.store());
+        let mut folders = vec!["/run/calico"];
+        match store {
+            Stores::Local(_) => folders.push("/var/lib/calico"),
+            Stores::Etcd(_) => {
+                let endpoints = format!("{RESOURCES}/workloadendpoints/");
+                let profiles = format!("{RESOURCES}/profiles/");
+                let ours = ["/calico/ipam/", &endpoints, &profiles];
+                let dump = store.dump()?;
+                let found = ours.iter().flat_map(|prefix| dump.under(prefix));
+                let gone: Vec<_> = found.map(|(key, _)| (key.to_owned(), None)).collect();
+                store.write(&gone)?;
+            }
+        }
+        for folder in folders {
+            match fs::remove_dir_all(host.path(folder)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
         }
         Ok(())
     }
 
-    pub fn remove_pods(&self, at: &str) -> Result<()> {
-        let mut pods = self.pods.lock().expect("no holder panics");
-        let (of_case, others) = pods
-            .drain(..)
-            .partition(|pod| pod.name().split_once('-').is_some_and(|(_, name)| name == at));
-        *pods = others;
-        let of_case: Vec<Pod> = of_case;
-        of_case.into_iter().try_for_each(Pod::remove)
+    /// Removes the namespaces.
+    pub fn remove_pods(self) -> Result<()> {
+        let pods = self.pods.into_inner().expect("no holder panics");
+        pods.into_values().try_for_each(Pod::remove)
     }
 
     /// No note is left of what DEL owed, and no address that host-local gave.
@@ -295,7 +363,7 @@ fn call(world: &World<'_>) -> Result<Call> {
 
 /// The first interface of a case's container.
 fn container(world: &World<'_>, at: &str) -> Result<Call> {
-    let netns = format!("/run/netns/p-{at}");
+    let netns = world.netns('p', at)?;
     Ok(call(world)?.container(&format!("c-{at}")).env("CNI_NETNS", &netns))
 }
 
@@ -306,7 +374,7 @@ fn second(world: &World<'_>, at: &str) -> Result<Call> {
 
 /// A sandbox of a case's pod.
 fn sandbox(world: &World<'_>, at: &str, letter: char) -> Result<Call> {
-    let netns = format!("/run/netns/{letter}-{at}");
+    let netns = world.netns(letter, at)?;
     let args = format!("K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-{at}");
     let call = call(world)?.container(&format!("s{letter}-{at}"));
     Ok(call.env("CNI_NETNS", &netns).args(&args))
@@ -352,16 +420,19 @@ fn conflicting_routes(network: &mut Network) -> Result<()> {
     network.del(&pod, "set-up")?;
     pod.remove()?;
     network.store().put(&format!("{RESOURCES}/ippools/conflicts"), &pool.to_string())?;
-    network.host().run(["ip", "route", "add", "10.77.0.0/16", "dev", "uplink0"])?;
-    for at in 0..256 {
-        let address = format!("10.77.1.{at}/32");
-        network.host().run(["ip", "route", "add", &address, "dev", "uplink0"])?;
-    }
-    Ok(())
+    let routes = (0..=255).map(|number| format!("route add {} dev uplink0\n", taken(number)));
+    network.host().write("/run/routes", routes.collect::<String>())?;
+    network.host().run(["ip", "-batch", "/run/routes"]).map(drop)
 }
 
-/// The address of a case.
-fn conflicting(at: &str) -> String {
+/// The address of a case whose ADD fails.
+fn conflicting(at: &str) -> Ipv4Addr {
     let number = at.trim_start_matches(|c: char| !c.is_ascii_digit());
-    format!("10.77.1.{}", number.parse().unwrap_or(255_u8))
+    taken(number.parse().unwrap_or(255))
+}
+
+/// One of the addresses whose routes another link has: each is in a block of its own, so that each
+/// case makes one.
+fn taken(number: u8) -> Ipv4Addr {
+    Ipv4Addr::from_bits(Ipv4Addr::new(10, 77, 0, 0).to_bits() + 64 * u32::from(number))
 }

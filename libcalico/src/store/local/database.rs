@@ -64,6 +64,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match Connection::open_with_flags(path, flags) {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            fault_points::reach!("store.make");
             make(path)?;
             Connection::open_with_flags(path, flags)?
         }
@@ -88,6 +89,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
         0 => {
             let connection = initialise(connection)?;
             sync_folder(path)?;
+            fault_points::reach!("store.made");
             Ok(connection)
         }
         found => {
@@ -162,6 +164,7 @@ fn initialise(mut connection: Connection) -> Result<Connection, Failure> {
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
     }
+    fault_points::reach!("store.tables");
     transaction.commit()?;
     Ok(connection)
 }
