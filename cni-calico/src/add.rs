@@ -21,6 +21,7 @@ use cni_ipam::request::{self, Addresses};
 use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, run};
 use ipnet::IpNet;
+use libcalico::clock;
 use libcalico::resources::ValidationError;
 use libcalico::store::{Key, Query, Snapshot};
 use netutils::{CreatedPair, Link, Mac, NetlinkError, sysctl};
@@ -55,7 +56,7 @@ pub async fn add(conf: Conf, request: &Request, end: Deadline) -> Result<AddResu
         mac: attachment.mac()?,
     };
     let previous = request.config.prev_result()?;
-    let now = OffsetDateTime::now_utc();
+    let now = clock::now();
     let shared = &attachment.conf.shared;
     let source = match attachment.has_own_ipam() {
         true => own_ipam(&attachment, request, now)?,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use cni::code;
 use cni_ipam::identity::{Identity, Workload};
 use ipnet::IpNet;
+use libcalico::clock;
 use libcalico::names::{self, WorkloadEndpointName};
 use libcalico::resources::{
     DecodeError, Kind, Object, Profile, ValidationError, WorkloadEndpoint, WorkloadEndpointSpec,
@@ -359,7 +360,7 @@ fn update(mut endpoint: WorkloadEndpoint, previous: &Stored) -> Result<Change, V
     if metadata.uid.is_empty() {
         metadata.uid = Uuid::new_v4().to_string();
     }
-    metadata.creation_timestamp.get_or_insert_with(OffsetDateTime::now_utc);
+    metadata.creation_timestamp.get_or_insert_with(clock::now);
     libcalico::client::prepare_update(&mut endpoint, Some(&previous.endpoint))
 }
 

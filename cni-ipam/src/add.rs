@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use cni::{AddResult, Error, IpConfig, Request, Route};
 use ipnet::IpNet;
+use libcalico::clock;
 use libcalico::ipam::{Allocator, Assigned, Companion, IpamError};
 use libcalico::resources::Kind;
 use libcalico::store::{Document, Key, Query, Snapshot, Store};
-use time::OffsetDateTime;
 
 use crate::conf::NetConf;
 use crate::datastore::{self, Datastore};
@@ -22,7 +22,7 @@ use crate::{fault, lock, node, run};
 pub async fn add(conf: &NetConf, request: &Request, end: Deadline) -> Result<AddResult, Error> {
     let node = node::name(conf)?;
     let identity = Identity::of(request, &node);
-    let wanted = request::addresses(conf, &request.args, &identity, OffsetDateTime::now_utc())?;
+    let wanted = request::addresses(conf, &request.args, &identity, clock::now())?;
     let datastore = datastore::open(conf, &node)?;
     // Whether a handle that wasn't there before is about to be written.
     let is_taking = Cell::new(false);

@@ -81,11 +81,18 @@ async fn release_if_of(
         Err(error) if crate::check::is_unknown(&error) => return Ok(false),
         Err(error) => return Err(error),
     };
+    let mut ours = addresses.is_empty();
     for address in addresses {
-        let attributes = allocator.assignment_attributes(address, deadline).await?;
-        if attributes.active.get("node").is_none_or(|owner| owner != node) {
-            return Ok(false);
+        match allocator.assignment_attributes(address, deadline).await {
+            Ok(found) if found.active.get("node").is_some_and(|owner| owner == node) => ours = true,
+            Ok(_) => return Ok(false),
+            // Its own node has released it meanwhile.
+            Err(error) if crate::check::is_unknown(&error) => {}
+            Err(error) => return Err(error),
         }
+    }
+    if !ours {
+        return Ok(false);
     }
     let handles = [handle.to_owned()];
     allocator.release_by_handle(&handles, None, Vec::new(), deadline).await?;

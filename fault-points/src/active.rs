@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::{Signal, raise};
 
-use crate::VARIABLE;
+use crate::{CLOCK, VARIABLE};
 
 enum Plan {
     Nothing,
@@ -34,6 +34,15 @@ pub fn reached(name: &str) {
             }
         }
     }
+}
+
+/// What [`clock_error!`](crate::clock_error) calls.
+pub fn clock_error() -> i64 {
+    static SECONDS: OnceLock<i64> = OnceLock::new();
+    *SECONDS.get_or_init(|| match std::env::var(CLOCK) {
+        Err(_) => 0,
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{CLOCK} is {text:?}: no seconds")),
+    })
 }
 
 fn plan() -> Plan {

@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::client::{ClientError, decode_document, prepare_create, prepare_update};
+use crate::clock;
 use crate::resources::{
     ClusterInformation, ClusterInformationSpec, IpPool, IpPoolSpec, Kind, Node, NodeSpec, Object,
     tier,
@@ -244,7 +245,7 @@ async fn run(
     for _ in 0..ATTEMPTS {
         let snapshot = store.read(&queries(node_name), deadline).await?;
         let present = Present::from_results(&snapshot.results)?;
-        let changes = plan(&present, set_up, OffsetDateTime::now_utc(), Uuid::new_v4)?;
+        let changes = plan(&present, set_up, clock::now(), Uuid::new_v4)?;
         if changes.is_empty() {
             return Ok(());
         }

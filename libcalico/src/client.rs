@@ -17,10 +17,10 @@ mod tier;
 use std::sync::Arc;
 use std::time::Instant;
 
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::bootstrap;
+use crate::clock;
 use crate::resources::resource::{describe, key_of};
 use crate::resources::{AnyResource, Kind, Object, Resource, Spec, profile};
 use crate::store::{
@@ -107,7 +107,7 @@ impl Client {
         mut object: O,
         deadline: Instant,
     ) -> Result<O, ClientError> {
-        let change = prepare_create(&mut object, OffsetDateTime::now_utc(), Uuid::new_v4())?;
+        let change = prepare_create(&mut object, clock::now(), Uuid::new_v4())?;
         let revision = match object.kind() {
             Kind::IpPool => self.create_pool(change, deadline).await?,
             Kind::Node => {

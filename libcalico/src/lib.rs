@@ -11,10 +11,12 @@
 //! | [`client`] | typed get, list, create, update, delete with defaults and validation |
 //! | [`ipam`] | blocks, affinities, handles: a pure core in a thin shell |
 //! | [`kubernetes`] | what pods, namespaces and nodes of Kubernetes say: pure functions over the API's JSON |
+//! | [`clock`] | the time of day |
 //! | [`config`] | which datastore, where, and with which credentials |
 
 pub mod bootstrap;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod ipam;
 pub mod kubernetes;

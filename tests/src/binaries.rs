@@ -12,8 +12,10 @@ pub fn binary_dir() -> Result<PathBuf> {
         Some(dir) => PathBuf::from(dir),
         None => {
             let exe = env::current_exe().context("no path to the test executable")?;
-            let deps = exe.parent().context("test executable without a folder")?;
-            deps.parent().context("test executable outside of a target folder")?.to_owned()
+            let folder = exe.parent().context("test executable without a folder")?;
+            // Tests are a folder deeper than programs.
+            let above = folder.parent().context("test executable outside of a target folder")?;
+            if folder.ends_with("deps") { above.to_owned() } else { folder.to_owned() }
         }
     };
     for name in ["calico", "calico-ipam", "calicoctl"] {

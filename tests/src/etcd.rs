@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -39,7 +40,16 @@ pub enum EtcdMode {
 pub struct Etcd {
     host: Arc<Host>,
     mode: EtcdMode,
+    member: Option<Member>,
     service: Mutex<Service>,
+}
+
+/// What a member knows of its cluster.
+#[derive(Debug, Clone)]
+struct Member {
+    address: IpAddr,
+    /// `--initial-cluster`: all members, each with its host's name.
+    cluster: String,
 }
 
 impl Etcd {
@@ -48,9 +58,7 @@ impl Etcd {
         if mode == EtcdMode::Tls {
             certificates(host)?;
         }
-        let service = Mutex::new(launch(host, mode)?);
-        host.has_etcd(mode);
-        let etcd = Arc::new(Etcd { host: host.clone(), mode, service });
+        let etcd = Etcd::launched(host, mode, None)?;
         if mode == EtcdMode::Password {
             for command in ["user add root:pass", "user grant-role root root", "auth enable"] {
                 // There are no users yet, so this needs no password.
@@ -58,6 +66,37 @@ impl Etcd {
             }
         }
         Ok(etcd)
+    }
+
+    /// Starts a cluster: a member on each of these hosts, which reach each other by these addresses.
+    /// Each has port 2379 of its loopback, too.
+    pub fn cluster(places: &[(Arc<Host>, IpAddr)]) -> Result<Vec<Arc<Etcd>>> {
+        let url = |(host, address): &(Arc<Host>, IpAddr)| {
+            format!("{}=http://{address}:2380", host.name())
+        };
+        let cluster = places.iter().map(url).collect::<Vec<_>>().join(",");
+        // No member serves before most of them are there.
+        thread::scope(|scope| {
+            let start = |(host, address): &(Arc<Host>, IpAddr)| {
+                let (host, member) =
+                    (host.clone(), Member { address: *address, cluster: cluster.clone() });
+                scope.spawn(move || Etcd::launched(&host, EtcdMode::Plain, Some(member)))
+            };
+            let members: Vec<_> = places.iter().map(start).collect();
+            members.into_iter().map(|member| member.join().ok().context("panic")?).collect()
+        })
+    }
+
+    fn launched(host: &Arc<Host>, mode: EtcdMode, member: Option<Member>) -> Result<Arc<Etcd>> {
+        let service = Mutex::new(launch(host, mode, member.as_ref())?);
+        host.has_etcd(mode);
+        Ok(Arc::new(Etcd { host: host.clone(), mode, member, service }))
+    }
+
+    /// Whether it leads its cluster; one that doesn't run leads nobody.
+    pub fn leads(&self) -> bool {
+        let metrics = self.http("GET /metrics", "").unwrap_or_default();
+        metrics.lines().any(|line| line == "etcd_server_is_leader 1")
     }
 
     /// The host that it runs on.
@@ -189,7 +228,8 @@ impl Etcd {
 
     /// Starts it again on its data, after [`Etcd::kill`].
     pub fn restart(&self) -> Result<()> {
-        *self.service.lock().expect("no holder panics") = launch(&self.host, self.mode)?;
+        *self.service.lock().expect("no holder panics") =
+            launch(&self.host, self.mode, self.member.as_ref())?;
         Ok(())
     }
 
@@ -247,15 +287,26 @@ fn ctl<'a>(
     String::from_utf8(output.stdout).context("answer of etcdctl")
 }
 
-fn launch(host: &Arc<Host>, mode: EtcdMode) -> Result<Service> {
+fn launch(host: &Arc<Host>, mode: EtcdMode, member: Option<&Member>) -> Result<Service> {
     let scheme = if mode == EtcdMode::Tls { "https" } else { "http" };
     // Hosts that are wired to this one reach it too; there is no other way in.
     let listen = format!("{scheme}://0.0.0.0:2379");
-    let advertise = endpoint(mode);
+    let advertise = match member {
+        Some(member) => format!("{scheme}://{}:2379", member.address),
+        None => endpoint(mode).to_owned(),
+    };
+    let peer = match member {
+        Some(member) => format!("http://{}:2380", member.address),
+        None => "http://127.0.0.1:2380".to_owned(),
+    };
     let mut command = host::command("etcd");
     command.args(["--data-dir", "/var/lib/etcd", "--logger", "zap", "--log-outputs", "stdout"]);
-    command.args(["--listen-client-urls", &listen, "--advertise-client-urls", advertise]);
-    command.args(["--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync"]);
+    command.args(["--listen-client-urls", &listen, "--advertise-client-urls", &advertise]);
+    command.args(["--listen-peer-urls", &peer, "--unsafe-no-fsync"]);
+    if let Some(member) = member {
+        command.args(["--name", host.name(), "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &member.cluster]);
+    }
     if mode == EtcdMode::Tls {
         command.args(["--client-cert-auth", "--trusted-ca-file"]);
         command.arg(format!("{CERTIFICATES}/ca.pem"));

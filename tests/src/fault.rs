@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::plugin::{Call, Running};
 
 /// The environment variable that says what happens at the points.
-const VARIABLE: &str = "CALICO_RS_FAULT";
+pub(crate) const VARIABLE: &str = "CALICO_RS_FAULT";
 
 /// How many cases are played at once.
 const AT_ONCE: usize = 4;

@@ -34,6 +34,7 @@ mod pod;
 mod podman;
 mod proxy;
 mod scene;
+mod soak;
 mod store;
 
 pub use binaries::{binary_dir, tool};
@@ -54,4 +55,5 @@ pub use pod::Pod;
 pub use podman::Podman;
 pub use proxy::Proxy;
 pub use scene::{Scene, scene};
+pub use soak::soak;
 pub use store::{Dump, Stores};

@@ -252,14 +252,27 @@ impl Running {
     }
 
     /// Waits for its end; a signal that ended it makes an exit status of none.
-    pub fn answer(mut self) -> Result<Answer> {
-        let (status, over) = kill_after(&mut self.child, self.limit)?;
-        ensure!(!over, "the plugin did not end within {:?}", self.limit);
+    pub fn answer(self) -> Result<Answer> {
+        let limit = self.limit;
+        let (answer, over) = self.end(limit)?;
+        ensure!(!over, "the plugin did not end within {limit:?}");
+        Ok(answer)
+    }
+
+    /// Kills it after a while, unless it has ended.
+    pub fn killed_after(self, pause: Duration) -> Result<Answer> {
+        Ok(self.end(pause)?.0)
+    }
+
+    /// What it answered, and whether it was killed at the limit.
+    fn end(mut self, limit: Duration) -> Result<(Answer, bool)> {
+        let (status, over) = kill_after(&mut self.child, limit)?;
         let mut stdout = String::new();
         self.out.seek(SeekFrom::Start(0))?;
         self.out.read_to_string(&mut stdout)?;
         let elapsed = self.started.elapsed();
-        Ok(Answer { exit: status.code(), stdout, stderr: String::new(), elapsed })
+        let answer = Answer { exit: status.code(), stdout, stderr: String::new(), elapsed };
+        Ok((answer, over))
     }
 }
 

@@ -276,3 +276,48 @@ fn a_late_payment_leaves_an_address_alone_that_somebody_else_has_now() {
         before.nothing_left()
     });
 }
+
+/// GC looks at the handles of all nodes, and another node may delete a container of its own meanwhile.
+#[test]
+fn a_gc_that_comes_late_bears_that_others_delete() {
+    on_each_store("late-gc", |network| {
+        let gc = |at: &str| -> Result<Call> {
+            let mut config = network.config()?;
+            config["ipam_lock_file"] = json!(format!("/run/lock-{at}"));
+            config["cni.dev/valid-attachments"] = json!([]);
+            config["cniVersion"] = json!("1.1.0");
+            let call = network.call("GC")?.config(&config);
+            Ok(call.without("CNI_CONTAINERID").without("CNI_IFNAME").without("CNI_NETNS"))
+        };
+        // Only the address: what the kernel has is the node's own affair.
+        let prepare = |at: &str| -> Result<Call> {
+            let mut config = network.config()?;
+            config["timeout_seconds"] = json!({"del": 2});
+            let add = network.ipam("ADD")?.container(&format!("c-{at}")).config(&config);
+            add.result()?;
+            Ok(add.verb("DEL"))
+        };
+        prepare("trace")?;
+        let points = gc("trace")?.points()?;
+        ensure!(points.len() > 3, "{points:?}");
+        let before = network.before()?;
+        // One after the other: a GC is about all containers.
+        for (index, point) in points.iter().enumerate() {
+            let at = format!("g{index}");
+            let del = prepare(&at)?;
+            let Some(running) = gc(&at)?.stopped_at(point)? else { continue };
+            let answer = del.run()?;
+            running.resume()?;
+            let late = running.answer()?;
+            ensure!(late.exit == Some(0), "stopped at {point}: {late:#?}");
+            if answer.exit != Some(0) {
+                // It stood still in the middle of a transaction.
+                let (code, message) = answer.error()?;
+                ensure!(is_local(network) && code == 11, "{code} {message}");
+                del.done()?;
+            }
+            before.nothing_left().with_context(|| format!("stopped at {point}"))?;
+        }
+        Ok(())
+    });
+}

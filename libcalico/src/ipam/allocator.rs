@@ -23,6 +23,7 @@ use super::specific::AssignIpOperation;
 use super::stage::Env;
 use super::surrender::{Conditions, Surrender, Which, legacy_marker};
 use super::utilization::{ReadConfig, ReadUtilization, Utilization};
+use crate::clock;
 use crate::store::{
     Action, AffinityOwner, Change, Committed, Family, Guard, Key, Revision, Snapshot, Store,
 };
@@ -37,7 +38,7 @@ pub struct Allocator<'a> {
 impl<'a> Allocator<'a> {
     /// An allocator on a store.
     pub fn new(store: &'a dyn Store) -> Allocator<'a> {
-        Allocator { store, clock: Arc::new(OffsetDateTime::now_utc) }
+        Allocator { store, clock: Arc::new(clock::now) }
     }
 
     /// The same with another clock, for tests.
