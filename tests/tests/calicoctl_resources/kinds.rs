@@ -26,7 +26,7 @@ const BETTER: &[(&str, &str, &str, &str)] = &[
     // So do its wide tables of these.
     ("CalicoNodeStatus", "minimal", "get_wide", STATUS_MINIMAL),
     ("CalicoNodeStatus", "rich", "get_wide", STATUS_RICH),
-    ("StagedKubernetesNetworkPolicy", "rich", "get_wide", ""),
+    ("StagedKubernetesNetworkPolicy", "rich", "get_wide", STAGED_RICH),
     ("WorkloadEndpoint", "rich", "get_wide", ENDPOINT_RICH),
     // Upstream stores an empty selector for an unquoted !has(x) (section 9, 1).
     ("BGPPeer", "seed-selector-unquoted-yaml-tag", "etcd", ""),
@@ -49,6 +49,14 @@ st-1   node-1   Agent     \n\n";
 const STATUS_RICH: &str = "\
 NAME   NODE     CLASSES            \n\
 st-2   node-2   Agent,BGP,Routes   \n\n";
+const STAGED_RICH: &str = "\
+NAMESPACE   NAME      PODSELECTOR\
+\x20                                                                               \
+\x20                                                                               \
+\x20                                                               \n\
+shop        sk-rich   &LabelSelector{MatchLabels:map[string]string{app: cart,},\
+MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:tier,Operator:In,Values:[b a],},\
+LabelSelectorRequirement{Key:old,Operator:DoesNotExist,Values:[],},},}   \n\n";
 const ENDPOINT_RICH: &str = "\
 NAMESPACE   NAME                       WORKLOAD   NODE     NETWORKS                      \
 INTERFACE         PROFILES                 NATS                      \n\
