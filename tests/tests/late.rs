@@ -39,25 +39,11 @@ fn warm_up(network: &Network) -> Result<()> {
 fn still_works(network: &Network, add: &Call, result: &Value) -> Result<()> {
     let mut config = network.config()?;
     config["prevResult"] = result.clone();
-    insist(&add.verb("CHECK").config(&config))?;
+    add.verb("CHECK").config(&config).insist()?;
     for address in addresses(result)? {
         network.host().ping(address)?;
     }
     Ok(())
-}
-
-/// Runs a call as a runtime does, which tries again what can't be done now: other cases' calls stand
-/// still with the local store's file in their hands.
-fn insist(call: &Call) -> Result<Answer> {
-    for _ in 0..5 {
-        let answer = call.run()?;
-        if answer.exit == Some(0) {
-            return Ok(answer);
-        }
-        let (code, message) = answer.error()?;
-        ensure!(code == 11, "{code} {message}");
-    }
-    anyhow::bail!("not now, five times: {call:?}")
 }
 
 /// Adds the new sandbox of a case in this namespace while a late call stands still. The ADD, its
@@ -85,7 +71,7 @@ fn overtake(
     ensure!(is_local(network) && code == 11, "{code} {message}");
     late.resume()?;
     late.answer()?;
-    let result = serde_json::from_str(&insist(&new)?.stdout)?;
+    let result = serde_json::from_str(&new.insist()?.stdout)?;
     Ok((new, result, None))
 }
 
@@ -104,12 +90,12 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
                     add_netns(network, &format!("{netns}-{at}"))?;
                 }
                 if has_former {
-                    insist(&sandbox(network, "ADD", at, "o", "o")?)?;
+                    sandbox(network, "ADD", at, "o", "o")?.insist()?;
                 }
                 Ok(())
             };
             let clean_up = |at: &str| -> Result<()> {
-                insist(&sandbox(network, "DEL", at, "o", "o")?)?;
+                sandbox(network, "DEL", at, "o", "o")?.insist()?;
                 ["o", "p", "q"]
                     .iter()
                     .try_for_each(|netns| remove_netns(network, &format!("{netns}-{at}")))
@@ -117,7 +103,7 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
             prepare("trace")?;
             let late = sandbox(network, "ADD", "trace", "p", "p")?;
             let points = late.points()?;
-            insist(&late.verb("DEL"))?;
+            late.verb("DEL").insist()?;
             clean_up("trace")?;
             let before = network.before()?;
             let case = |index: usize| format!("{}{index}", if has_former { 'f' } else { 'n' });
@@ -127,7 +113,7 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
                 let late = sandbox(network, "ADD", &at, "p", "p")?;
                 let Some(running) = late.stopped_at(point)? else {
                     // It came another way this time.
-                    insist(&late.verb("DEL"))?;
+                    late.verb("DEL").insist()?;
                     return clean_up(&at);
                 };
                 let (new, result, answer) = overtake(network, &at, "q", running)?;
@@ -137,9 +123,9 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
                     ensure!([11, 101].contains(&code), "{code} {message}");
                 }
                 still_works(network, &new, &result).context("after the late ADD")?;
-                insist(&late.verb("DEL"))?;
+                late.verb("DEL").insist()?;
                 still_works(network, &new, &result).context("after the late DEL")?;
-                insist(&new.verb("DEL"))?;
+                new.verb("DEL").insist()?;
                 clean_up(&at)
             };
             each_of(points.len(), |index| {
@@ -163,7 +149,7 @@ fn a_late_del_leaves_the_new_sandbox_alone_even_in_the_same_namespace() {
                     add_netns(network, &format!("{netns}-{at}"))?;
                 }
                 let late = sandbox(network, "ADD", at, "p", "p")?;
-                insist(&late)?;
+                late.insist()?;
                 Ok(late.verb("DEL"))
             };
             let clean_up = |at: &str| -> Result<()> {
@@ -188,10 +174,10 @@ fn a_late_del_leaves_the_new_sandbox_alone_even_in_the_same_namespace() {
                 let (new, result, answer) = overtake(network, &at, netns, running)?;
                 ensure!(answer.is_none_or(|answer| answer.exit == Some(0)), "the late DEL failed");
                 still_works(network, &new, &result).context("after the late DEL")?;
-                insist(&late)?;
-                insist(&late.clone().without("CNI_NETNS"))?;
+                late.insist()?;
+                late.clone().without("CNI_NETNS").insist()?;
                 still_works(network, &new, &result).context("after one more DEL")?;
-                insist(&new.verb("DEL"))?;
+                new.verb("DEL").insist()?;
                 clean_up(&at)
             };
             each_of(points.len(), |index| {
