@@ -26,6 +26,9 @@ const BIN: &str = "/opt/cni/bin";
 /// that on a busy machine the plugin is the first to say that there was no time.
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// How often a call is made that can't be done now.
+const ATTEMPTS: usize = 5;
+
 /// One call of a plugin. Its environment holds the `CNI_*` variables given here and nothing else.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -168,6 +171,20 @@ impl Call {
             self.name()
         );
         Ok(())
+    }
+
+    /// Runs the plugin as a runtime does, which tries again what can't be done now: a store that
+    /// others keep busy, or a machine on which nothing is done in time. Any other failure is one.
+    pub fn insist(&self) -> Result<Answer> {
+        for _ in 0..ATTEMPTS {
+            let answer = self.run()?;
+            if answer.exit == Some(0) {
+                return Ok(answer);
+            }
+            let (code, message) = answer.error().with_context(|| self.name())?;
+            ensure!(code == 11, "{} failed with {code}: {message}", self.name());
+        }
+        bail!("{} can't be done now, {ATTEMPTS} times", self.name())
     }
 
     /// Runs the plugin, which must fail and answer one error object: its code and message.

@@ -55,7 +55,7 @@ fn plain(call: Call, _: Value) -> Call {
     call
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 23] = [
     Case { name: "all is well", spoil: plain, world: None },
     Case {
         name: "2: a value that is not supported",
@@ -139,21 +139,47 @@ const CASES: [Case; 17] = [
         world: None,
     },
     Case {
-        name: "111: the container's link is down",
+        name: "110: IPAM gave nobody the address",
         spoil: plain,
         world: Some((
-            |world| world.attached.run("ip link set eth0 down".split(' ')).map(drop),
+            |world| world.network.ipam("DEL")?.container("attached").done(),
             |world| {
-                world.attached.run("ip link set eth0 up".split(' '))?;
-                for route in [
-                    "ip route replace 169.254.1.1 dev eth0 scope link",
-                    "ip route replace default via 169.254.1.1 dev eth0",
-                    "ip neigh replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent",
-                ] {
-                    world.attached.run(route.split(' '))?;
-                }
-                Ok(())
+                let add = world.network.ipam("ADD")?.container("attached");
+                add.args(&format!("IP={TAKEN}")).result().map(drop)
             },
+        )),
+    },
+    Case {
+        name: "111: the container's link is down",
+        spoil: plain,
+        world: Some((|world| world.inside("ip link set eth0 down"), World::mend)),
+    },
+    Case {
+        name: "112: the container's address is gone",
+        spoil: plain,
+        world: Some((|world| world.inside("ip -4 address flush dev eth0"), World::mend)),
+    },
+    Case {
+        name: "113: a route of the container's is gone",
+        spoil: plain,
+        world: Some((|world| world.inside("ip route del default"), World::mend)),
+    },
+    Case {
+        name: "114: the host's link is down",
+        spoil: plain,
+        world: Some((|world| world.outside("ip link set caliattached down"), World::mend)),
+    },
+    Case {
+        name: "115: the host's route is gone",
+        spoil: plain,
+        world: Some((|world| world.outside("ip route flush dev caliattached"), World::mend)),
+    },
+    Case {
+        name: "116: a setting of the host's link is another",
+        spoil: plain,
+        world: Some((
+            |world| world.outside("sysctl -qw net.ipv4.conf.caliattached.forwarding=0"),
+            |world| world.outside("sysctl -qw net.ipv4.conf.caliattached.forwarding=1"),
         )),
     },
     Case {
@@ -200,6 +226,29 @@ const CASES: [Case; 17] = [
         world: None,
     },
 ];
+
+impl World {
+    fn inside(&self, command: &str) -> Result<()> {
+        self.attached.run(command.split(' ')).map(drop)
+    }
+
+    fn outside(&self, command: &str) -> Result<()> {
+        self.network.host().run(command.split(' ')).map(drop)
+    }
+
+    /// Puts the kernel's part of the container that is attached right again.
+    fn mend(&self) -> Result<()> {
+        self.inside("ip link set eth0 up")?;
+        self.inside(&format!("ip address replace {TAKEN}/32 dev eth0"))?;
+        self.inside("ip route replace 169.254.1.1 dev eth0 scope link")?;
+        self.inside("ip route replace default via 169.254.1.1 dev eth0")?;
+        self.inside(
+            "ip neigh replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent",
+        )?;
+        self.outside("ip link set caliattached up")?;
+        self.outside(&format!("ip route replace {TAKEN} dev caliattached scope link"))
+    }
+}
 
 fn attach(network: &Network, pod: &Pod) -> Result<Value> {
     let add = network.call("ADD")?.container("attached").pod(pod);

@@ -27,11 +27,19 @@ fn remove_netns(network: &Network, name: &str) -> Result<()> {
     network.host().run(["ip", "netns", "del", name]).map(drop)
 }
 
+/// The first ADD of all makes what stays, and reaches points of its own.
+fn warm_up(network: &Network) -> Result<()> {
+    let pod = network.host().pod("first")?;
+    network.add(&pod, "first")?;
+    network.del(&pod, "first")?;
+    pod.remove()
+}
+
 /// Fails unless the attachment is as its ADD left it.
 fn still_works(network: &Network, add: &Call, result: &Value) -> Result<()> {
     let mut config = network.config()?;
     config["prevResult"] = result.clone();
-    add.verb("CHECK").config(&config).done()?;
+    add.verb("CHECK").config(&config).insist()?;
     for address in addresses(result)? {
         network.host().ping(address)?;
     }
@@ -63,7 +71,7 @@ fn overtake(
     ensure!(is_local(network) && code == 11, "{code} {message}");
     late.resume()?;
     late.answer()?;
-    let result = new.result()?;
+    let result = serde_json::from_str(&new.insist()?.stdout)?;
     Ok((new, result, None))
 }
 
@@ -74,6 +82,7 @@ fn is_local(network: &Network) -> bool {
 #[test]
 fn a_late_add_leaves_the_new_sandbox_alone() {
     on_each_store("late-add", |network| {
+        warm_up(network)?;
         // With and without a sandbox before both of them.
         for has_former in [false, true] {
             let prepare = |at: &str| -> Result<()> {
@@ -81,12 +90,12 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
                     add_netns(network, &format!("{netns}-{at}"))?;
                 }
                 if has_former {
-                    sandbox(network, "ADD", at, "o", "o")?.result()?;
+                    sandbox(network, "ADD", at, "o", "o")?.insist()?;
                 }
                 Ok(())
             };
             let clean_up = |at: &str| -> Result<()> {
-                sandbox(network, "DEL", at, "o", "o")?.done()?;
+                sandbox(network, "DEL", at, "o", "o")?.insist()?;
                 ["o", "p", "q"]
                     .iter()
                     .try_for_each(|netns| remove_netns(network, &format!("{netns}-{at}")))
@@ -94,7 +103,7 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
             prepare("trace")?;
             let late = sandbox(network, "ADD", "trace", "p", "p")?;
             let points = late.points()?;
-            late.verb("DEL").done()?;
+            late.verb("DEL").insist()?;
             clean_up("trace")?;
             let before = network.before()?;
             let case = |index: usize| format!("{}{index}", if has_former { 'f' } else { 'n' });
@@ -104,7 +113,7 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
                 let late = sandbox(network, "ADD", &at, "p", "p")?;
                 let Some(running) = late.stopped_at(point)? else {
                     // It came another way this time.
-                    late.verb("DEL").done()?;
+                    late.verb("DEL").insist()?;
                     return clean_up(&at);
                 };
                 let (new, result, answer) = overtake(network, &at, "q", running)?;
@@ -114,9 +123,9 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
                     ensure!([11, 101].contains(&code), "{code} {message}");
                 }
                 still_works(network, &new, &result).context("after the late ADD")?;
-                late.verb("DEL").done()?;
+                late.verb("DEL").insist()?;
                 still_works(network, &new, &result).context("after the late DEL")?;
-                new.verb("DEL").done()?;
+                new.verb("DEL").insist()?;
                 clean_up(&at)
             };
             each_of(points.len(), |index| {
@@ -132,6 +141,7 @@ fn a_late_add_leaves_the_new_sandbox_alone() {
 #[test]
 fn a_late_del_leaves_the_new_sandbox_alone_even_in_the_same_namespace() {
     on_each_store("late-del", |network| {
+        warm_up(network)?;
         for same_netns in [false, true] {
             let netns = if same_netns { "p" } else { "q" };
             let prepare = |at: &str| -> Result<Call> {
@@ -139,7 +149,7 @@ fn a_late_del_leaves_the_new_sandbox_alone_even_in_the_same_namespace() {
                     add_netns(network, &format!("{netns}-{at}"))?;
                 }
                 let late = sandbox(network, "ADD", at, "p", "p")?;
-                late.result()?;
+                late.insist()?;
                 Ok(late.verb("DEL"))
             };
             let clean_up = |at: &str| -> Result<()> {
@@ -164,10 +174,10 @@ fn a_late_del_leaves_the_new_sandbox_alone_even_in_the_same_namespace() {
                 let (new, result, answer) = overtake(network, &at, netns, running)?;
                 ensure!(answer.is_none_or(|answer| answer.exit == Some(0)), "the late DEL failed");
                 still_works(network, &new, &result).context("after the late DEL")?;
-                late.done()?;
-                late.clone().without("CNI_NETNS").done()?;
+                late.insist()?;
+                late.clone().without("CNI_NETNS").insist()?;
                 still_works(network, &new, &result).context("after one more DEL")?;
-                new.verb("DEL").done()?;
+                new.verb("DEL").insist()?;
                 clean_up(&at)
             };
             each_of(points.len(), |index| {

@@ -94,7 +94,7 @@ pub const ALL: &[Situation] = &[
     Situation {
         name: "add_of_a_pods_new_sandbox",
         set_up: nothing,
-        prepare: |world, at| sandbox(world, at, 'p')?.result().map(drop),
+        prepare: |world, at| sandbox(world, at, 'p')?.insist().map(drop),
         victim: |world, at| sandbox(world, at, 'q'),
         attachments: |world, at| Ok(vec![sandbox(world, at, 'p')?, sandbox(world, at, 'q')?]),
         recoveries: &[Recovery::Del, Recovery::Gc, Recovery::Add, Recovery::NewSandbox],
@@ -104,7 +104,7 @@ pub const ALL: &[Situation] = &[
     Situation {
         name: "add_of_a_second_interface",
         set_up: nothing,
-        prepare: |world, at| container(world, at)?.result().map(drop),
+        prepare: |world, at| container(world, at)?.insist().map(drop),
         victim: second,
         attachments: |world, at| Ok(vec![container(world, at)?, second(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
@@ -136,7 +136,7 @@ pub const ALL: &[Situation] = &[
     Situation {
         name: "del_of_a_container",
         set_up: nothing,
-        prepare: |world, at| container(world, at)?.result().map(drop),
+        prepare: |world, at| container(world, at)?.insist().map(drop),
         victim: |world, at| Ok(container(world, at)?.verb("DEL")),
         attachments: |world, at| Ok(vec![container(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
@@ -146,7 +146,7 @@ pub const ALL: &[Situation] = &[
     Situation {
         name: "del_of_a_pod",
         set_up: nothing,
-        prepare: |world, at| sandbox(world, at, 'q')?.result().map(drop),
+        prepare: |world, at| sandbox(world, at, 'q')?.insist().map(drop),
         victim: |world, at| Ok(sandbox(world, at, 'q')?.verb("DEL")),
         attachments: |world, at| Ok(vec![sandbox(world, at, 'q')?]),
         recoveries: &[Recovery::Del, Recovery::Gc, Recovery::Add, Recovery::NewSandbox],
@@ -157,8 +157,8 @@ pub const ALL: &[Situation] = &[
         name: "del_of_a_second_interface",
         set_up: nothing,
         prepare: |world, at| {
-            container(world, at)?.result()?;
-            second(world, at)?.result().map(drop)
+            container(world, at)?.insist()?;
+            second(world, at)?.insist().map(drop)
         },
         victim: |world, at| Ok(second(world, at)?.verb("DEL")),
         attachments: |world, at| Ok(vec![container(world, at)?, second(world, at)?]),
@@ -169,7 +169,7 @@ pub const ALL: &[Situation] = &[
     Situation {
         name: "del_by_another_ipam_plugin",
         set_up: host_local,
-        prepare: |world, at| container(world, at)?.result().map(drop),
+        prepare: |world, at| container(world, at)?.insist().map(drop),
         victim: |world, at| Ok(container(world, at)?.verb("DEL")),
         attachments: |world, at| Ok(vec![container(world, at)?]),
         recoveries: &[Recovery::Del, Recovery::AddTwice],
@@ -179,7 +179,7 @@ pub const ALL: &[Situation] = &[
     Situation {
         name: "del_without_a_store",
         set_up: nothing,
-        prepare: |world, at| container(world, at)?.result().map(drop),
+        prepare: |world, at| container(world, at)?.insist().map(drop),
         victim: |world, at| Ok(away(world, container(world, at)?)?.verb("DEL")),
         attachments: |world, at| Ok(vec![container(world, at)?]),
         recoveries: ALL_BUT_SANDBOX,
@@ -190,8 +190,8 @@ pub const ALL: &[Situation] = &[
         name: "del_that_pays",
         set_up: nothing,
         prepare: |world, at| {
-            container(world, at)?.result()?;
-            away(world, container(world, at)?)?.verb("DEL").done()
+            container(world, at)?.insist()?;
+            away(world, container(world, at)?)?.verb("DEL").insist().map(drop)
         },
         victim: |world, at| Ok(container(world, at)?.verb("DEL").without("CNI_NETNS")),
         attachments: |world, at| Ok(vec![container(world, at)?]),
@@ -204,8 +204,8 @@ pub const ALL: &[Situation] = &[
         name: "gc_of_containers",
         set_up: nothing,
         prepare: |world, at| {
-            container(world, at)?.result()?;
-            sandbox(world, at, 'q')?.result().map(drop)
+            container(world, at)?.insist()?;
+            sandbox(world, at, 'q')?.insist().map(drop)
         },
         victim: |world, _| gc(world),
         attachments: |world, at| Ok(vec![container(world, at)?, sandbox(world, at, 'q')?]),
@@ -238,9 +238,9 @@ impl Situation {
             Recovery::Del => {
                 let is_odd = at.ends_with(['1', '3', '5', '7', '9']);
                 for call in attachments.iter().filter(|_| is_odd) {
-                    call.verb("DEL").without("CNI_NETNS").done()?;
+                    call.verb("DEL").without("CNI_NETNS").insist().map(drop)?;
                 }
-                attachments.iter().try_for_each(|call| call.verb("DEL").done())?;
+                attachments.iter().try_for_each(|call| call.verb("DEL").insist().map(drop))?;
             }
             Recovery::Add => world.works(last)?,
             Recovery::AddTwice => {
@@ -251,10 +251,10 @@ impl Situation {
                 let new = sandbox(world, at, 'r')?;
                 let result = world.works_with(&new)?;
                 for call in &attachments {
-                    call.verb("DEL").done()?;
+                    call.verb("DEL").insist().map(drop)?;
                 }
                 world.still_works(&new, &result)?;
-                new.verb("DEL").done()?;
+                new.verb("DEL").insist().map(drop)?;
             }
         }
         if self.is_first {
@@ -263,13 +263,13 @@ impl Situation {
         }
         match recovery {
             Recovery::Gc if !self.is_first => Ok(()),
-            _ => attachments.iter().try_for_each(|call| call.verb("DEL").done()),
+            _ => attachments.iter().try_for_each(|call| call.verb("DEL").insist().map(drop)),
         }
     }
 
     /// GC with no valid attachment.
     pub fn collect(&self, world: &World<'_>) -> Result<()> {
-        gc(world)?.done()
+        gc(world)?.insist().map(drop)
     }
 }
 
@@ -341,7 +341,8 @@ impl<'a> World<'a> {
     }
 
     fn works_with(&self, add: &Call) -> Result<Value> {
-        let result = add.result().context("a new ADD")?;
+        let answer = add.insist().context("a new ADD")?;
+        let result = serde_json::from_str(&answer.stdout)?;
         self.still_works(add, &result)?;
         Ok(result)
     }
@@ -349,7 +350,7 @@ impl<'a> World<'a> {
     fn still_works(&self, add: &Call, result: &Value) -> Result<()> {
         let mut config = self.network.config()?;
         config["prevResult"] = result.clone();
-        add.verb("CHECK").config(&config).done().context("CHECK of a new ADD")
+        add.verb("CHECK").config(&config).insist().map(drop).context("CHECK of a new ADD")
     }
 }
 
