@@ -1,15 +1,16 @@
 //! The local store under processes that are killed. The children are this test binary itself.
 #![cfg(feature = "local")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use libcalico::config::Settings;
-use libcalico::store::{Change, Committed, Guard, Key, Prefix, Query, Store};
-use tokio::sync::Notify;
+use libcalico::store::{Change, Committed, Guard, Key, LocalStore, Prefix, Query, Store};
 
 /// Where a child finds its store. Without it, the child's test does nothing.
 const STORE: &str = "CALICO_TEST_STORE";
@@ -62,13 +63,14 @@ fn child() {
     let mut made = 0;
     while count == 0 || made < count {
         let store = open(Path::new(&path));
-        let total = runtime.block_on(count_once(&*store, &format!("{name}.{made}")));
-        writeln!(std::io::stdout(), "made {total}").unwrap();
+        let id = format!("{name}.{made}");
+        runtime.block_on(count_once(&*store, &id));
+        writeln!(std::io::stdout(), "made {id}").unwrap();
         made += 1;
     }
 }
 
-async fn count_once(store: &dyn Store, id: &str) -> u64 {
+async fn count_once(store: &dyn Store, id: &str) {
     loop {
         let snapshot = store.read(&[Query::Key(counter())], soon()).await.unwrap();
         let present = snapshot.results[0].first();
@@ -82,7 +84,7 @@ async fn count_once(store: &dyn Store, id: &str) -> u64 {
             Change::create(Key::Handle(id.to_owned()), vec![b'x'; 2048]),
         ];
         if let Committed::Done(_) = store.commit(&changes, soon()).await.unwrap() {
-            return value + 1;
+            return;
         }
     }
 }
@@ -112,41 +114,84 @@ async fn eight_processes_lose_nothing() {
     assert_eq!(total(&path).await, 200);
 }
 
+/// How many processes are killed; `scripts/soak` kills more.
+const KILLS: &str = "CALICO_RS_KILLS";
+/// How many write at once.
+const WRITERS: usize = 16;
+
+/// One life of a writer.
+struct Life {
+    child: Child,
+    name: String,
+    /// Reads the handles that it says it has made.
+    said: JoinHandle<Vec<String>>,
+}
+
+impl Life {
+    /// It says something before this returns.
+    fn begin(path: &Path, name: String) -> Life {
+        let mut child = spawn(path, &name, 0);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (at_work, works) = mpsc::channel();
+        let said = std::thread::spawn(move || {
+            let lines = lines.map_while(Result::ok);
+            let made = lines.filter_map(|line| Some(line.rsplit_once("made ")?.1.to_owned()));
+            let made = made.inspect(|_| {
+                let _ = at_work.send(());
+            });
+            made.collect()
+        });
+        works.recv_timeout(Duration::from_secs(60)).expect("a writer writes");
+        Life { child, name, said }
+    }
+
+    /// Kills it; what it has said.
+    fn end(mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.said.join().unwrap()
+    }
+}
+
 #[tokio::test]
-async fn processes_killed_at_any_instant_leave_whole_commits() {
+async fn writers_killed_at_any_instant_lose_nothing_that_they_said() {
+    let kills: usize = std::env::var(KILLS).map_or(100, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("calico.db");
-    let mut last = 0;
-    for round in 0..20 {
-        let mut children: Vec<_> =
-            (0..3).map(|n| spawn(&path, &format!("{round}.{n}"), 0)).collect();
-        let at_work = Arc::new(Notify::new());
-        let said: Vec<_> = children
-            .iter_mut()
-            .map(|child| {
-                let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-                let at_work = at_work.clone();
-                std::thread::spawn(move || {
-                    let lines = lines.map_while(Result::ok);
-                    let totals = lines.filter_map(|line| {
-                        line.rsplit_once("made ").and_then(|(_, total)| total.parse::<u64>().ok())
-                    });
-                    totals.inspect(|_| at_work.notify_one()).max().unwrap_or(0)
-                })
-            })
-            .collect();
-        tokio::time::timeout(Duration::from_secs(60), at_work.notified()).await.unwrap();
+    let begin = |number: usize| Life::begin(&path, format!("w{number}"));
+    let mut alive: Vec<Life> = std::thread::scope(|scope| {
+        let lives: Vec<_> = (0..WRITERS).map(|number| scope.spawn(move || begin(number))).collect();
+        lives.into_iter().map(|life| life.join().unwrap()).collect()
+    });
+    let mut said = Vec::new();
+    for number in WRITERS..WRITERS + kills {
+        let victim = alive.swap_remove(rand::random_range(0..WRITERS));
         // At a random instant, which is what is tested: no event to wait for.
-        tokio::time::sleep(Duration::from_micros(rand::random_range(0..60_000))).await;
-        for child in &mut children {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        tokio::time::sleep(Duration::from_micros(rand::random_range(0..5_000))).await;
+        let before = said.len();
+        let name = victim.name.clone();
+        said.extend(victim.end());
+        assert!(said.len() > before, "{name} said nothing");
+        alive.push(begin(number));
+        if number % 100 == 0 {
+            total(&path).await;
         }
-        let promised = said.into_iter().map(|thread| thread.join().unwrap()).max().unwrap();
-        let total = total(&path).await;
-        assert!(total >= promised, "round {round}: {promised} were promised, {total} are there");
-        assert!(total >= last, "round {round}: commits were lost");
-        last = total;
     }
-    assert!(last >= 20, "only {last} commits were made");
+    said.extend(alive.into_iter().flat_map(Life::end));
+    total(&path).await;
+    let store = LocalStore::new(&path);
+    assert_eq!(store.integrity(soon()).await.unwrap(), Vec::<String>::new());
+    let found = store.read(&[Query::Keys(Prefix::Handles(String::new()))], soon()).await.unwrap();
+    let found: BTreeSet<String> = found.results[0]
+        .iter()
+        .filter_map(|document| match &document.key {
+            Key::Handle(id) => Some(id.clone()),
+            _ => None,
+        })
+        .collect();
+    let lost: Vec<&String> = said.iter().filter(|id| !found.contains(*id)).collect();
+    assert!(lost.is_empty(), "{} of {} commits are lost: {lost:?}", lost.len(), said.len());
+    // Of each life at most one commit was made and not told any more.
+    assert!(found.len() <= said.len() + WRITERS + kills, "{} of {}", found.len(), said.len());
+    eprintln!("{kills} kills, {} commits told, {} made", said.len(), found.len());
 }

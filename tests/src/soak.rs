@@ -91,6 +91,7 @@ fn disturbed(
 
 /// Everything works again: the runtime tidies up, and all is looked at.
 fn settle(world: &World, workers: &mut [Worker<'_>]) -> Result<()> {
+    world.dump().context("the store doesn't come back")?;
     each(workers, |worker| worker.tidy())?;
     let mut problems = Vec::new();
     for node in &world.nodes {
@@ -99,12 +100,22 @@ fn settle(world: &World, workers: &mut [Worker<'_>]) -> Result<()> {
     problems.extend(each(workers, |worker| worker.inspect())?.into_iter().flatten());
     world.look(Moment::Healed, problems)?;
     for node in &world.nodes {
-        world.gc(node, plan::Fate::Whole)?;
+        collect(world, node)?;
     }
     let problems = each(workers, |worker| worker.inspect())?.into_iter().flatten().collect();
     world.look(Moment::Collected, problems)?;
     each(workers, |worker| worker.leave())?;
     world.look(Moment::Ended, Vec::new())
+}
+
+/// GC of a node, until it has done everything.
+fn collect(world: &World, node: &Node) -> Result<()> {
+    for _ in 0..worker::ATTEMPTS {
+        if let Outcome::Done(_) = world.gc(node, plan::Fate::Whole)? {
+            return Ok(());
+        }
+    }
+    bail!("GC of {} failed {} times", node.host.name(), worker::ATTEMPTS)
 }
 
 /// Lets a node pay what its DELs owe to the store, a few with each call.

@@ -156,7 +156,9 @@ fn failure(history: &History, tenures: &[Tenure<'_>], call: &Call) -> Option<Str
         call.start,
         call.end
     );
-    let known = *code == TRY_AGAIN_LATER || (call.verb == Verb::Gc && *code == GC);
+    let tells_of_store = message.contains("etcd: ") || message.contains("local store ");
+    let known =
+        *code == TRY_AGAIN_LATER || (call.verb == Verb::Gc && *code == GC && tells_of_store);
     if call.verb == Verb::Check && !known {
         // It tells the truth of what something else has disturbed.
         let is_well =

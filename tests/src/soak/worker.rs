@@ -11,7 +11,7 @@ use crate::pod::Pod;
 /// How many containers a worker has at once.
 const SLOTS: usize = 4;
 /// How often the runtime tries in peace what must succeed in the end.
-const ATTEMPTS: usize = 10;
+pub(super) const ATTEMPTS: usize = 10;
 
 /// Somebody who does one thing after the other, on one node.
 #[derive(Debug)]
@@ -153,7 +153,17 @@ impl<'a> Worker<'a> {
                             answer.err().map(|error| format!("{container} is silent: {error:#}")),
                         );
                     }
-                    turn.add(sandbox, Fate::Whole)?
+                    let mut state = turn.add(sandbox, Fate::Whole)?;
+                    for _ in 1..ATTEMPTS {
+                        state = match state {
+                            State::HalfAdded(sandbox) => turn.add(sandbox, Fate::Whole)?,
+                            done => {
+                                state = done;
+                                break;
+                            }
+                        };
+                    }
+                    state
                 }
                 other => other,
             };

@@ -211,7 +211,7 @@ impl World {
 
     /// Looks at everything. `problems` are what was found already.
     pub(super) fn look(&self, moment: Moment, mut problems: Vec<String>) -> Result<()> {
-        let dump = self.store.dump()?;
+        let dump = self.dump()?;
         problems.extend(dump.consistent().err().map(|error| format!("{error:#}")));
         if moment == Moment::Ended {
             for node in &self.nodes {
@@ -226,6 +226,18 @@ impl World {
         let (endpoints, held) = (endpoints.collect(), self.held(&dump)?);
         let at = self.history.now();
         self.history.picture(Picture { moment, at, held, endpoints, problems })
+    }
+
+    /// The store's content, once it answers: a cluster may still be choosing its leader.
+    pub(super) fn dump(&self) -> Result<Dump> {
+        let started = Instant::now();
+        loop {
+            match self.store.dump() {
+                Err(error) if started.elapsed() > LIMIT => return Err(error),
+                Err(_) => {}
+                dump => return dump,
+            }
+        }
     }
 
     /// Who holds an address.

@@ -1,7 +1,11 @@
 //! The tables and the statements. Everything here blocks, and fails with [`Failure::Busy`] where
 //! another process is in the way: the caller tries again.
+//!
+//! A file of ours is never empty: it comes into being whole (see [`make`]). So one that is empty, or
+//! is gone while its log is there, has been damaged, and is reported instead of begun anew.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,24 +63,41 @@ const TABLES: &str = "
     CREATE INDEX removed_by_revision ON removed (revision);
 ";
 
+/// How the file is opened: waiting for others is the caller's part, and so is sharing a connection.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
 /// Opens the file; makes it, its folder and its tables where they don't exist.
 pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = match Connection::open_with_flags(path, flags) {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
-            fault_points::reach!("store.make");
-            make(path)?;
-            Connection::open_with_flags(path, flags)?
+    match fs::metadata(path) {
+        Err(error) if is_missing(&error) => make(path)?,
+        // SQLite would remove the log of an empty file, with all that is in it.
+        Ok(found) if found.is_file() && found.len() == 0 => return Err(Failure::Empty),
+        Ok(found) if !found.is_file() => return Err(Failure::NoFile),
+        // SQLite says what else is wrong.
+        Ok(_) | Err(_) => {}
+    }
+    match connect(path) {
+        // SQLite keeps the reason for itself.
+        Err(Failure::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            match OpenOptions::new().append(true).open(path) {
+                Err(error) => Err(Failure::Open { path: path.to_owned(), error }),
+                Ok(_) => Err(Failure::Sqlite(error)),
+            }
         }
-        opened => opened?,
-    };
+        connected => connected,
+    }
+}
+
+/// Opens a file that is there.
+fn connect(path: &Path) -> Result<Connection, Failure> {
+    let connection = Connection::open_with_flags(path, FLAGS)?;
     // Waiting for others is the caller's part: it knows the deadline.
     connection.busy_timeout(Duration::ZERO)?;
     // The last process to leave would fold the log into the file: half a millisecond a verb.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    let has_log = log_of(path).exists();
+    let has_log = beside(path, "-wal").exists();
     // PERF: read before any DDL, which would take the write lock at every start.
     match format(&connection)? {
         FORMAT => {
@@ -86,12 +107,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
             }
             Ok(connection)
         }
-        0 => {
-            let connection = initialise(connection)?;
-            sync_folder(path)?;
-            fault_points::reach!("store.made");
-            Ok(connection)
-        }
+        0 => Err(Failure::Foreign),
         found => {
             let wrote = connection.query_row("SELECT release FROM meta", [], |row| row.get(0));
             let wrote = wrote.unwrap_or_else(|_| "unknown".to_owned());
@@ -100,35 +116,69 @@ pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
     }
 }
 
-/// Makes the folder (readable for all, as other programs keep files there) and the file (for its
-/// owner alone: endpoints and labels are nobody else's business).
+/// Whether an error says that the file, or its folder, isn't there.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Makes the file with its tables, for its owner alone (endpoints and labels are nobody else's
+/// business), and its folder, readable for all, as other programs keep files there.
+///
+/// It is made aside and renamed, so that nobody ever sees half of it, and a process that is killed
+/// meanwhile leaves none. Who makes it holds the folder's lock.
 fn make(path: &Path) -> Result<(), Failure> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| Failure::Make { path, error }
     };
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed(folder))?;
+    let folder = folder_of(path);
+    DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed(folder))?;
+    let lock = File::open(folder).map_err(failed(folder))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Failure::Busy),
+        Err(TryLockError::Error(error)) => return Err(failed(folder)(error)),
+    }
+    if path.exists() {
+        return Ok(());
+    }
+    // With commits in it that aren't in the file yet; and SQLite would put them into the new one.
+    let log = beside(path, "-wal");
+    if log.metadata().is_ok_and(|log| log.len() > 0) {
+        return Err(Failure::Lost { log });
+    }
+    fault_points::reach!("store.make");
+    let aside = beside(path, "-new");
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&aside)(error)),
+        _ => {}
     }
     let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o600).open(path).map_err(failed(path))?;
-    Ok(())
+    let file = options.create_new(true).write(true).mode(0o600).open(&aside);
+    let file = file.map_err(failed(&aside))?;
+    initialise(Connection::open_with_flags(&aside, FLAGS)?)?;
+    file.sync_all().map_err(failed(&aside))?;
+    fs::rename(&aside, path).map_err(failed(path))?;
+    fault_points::reach!("store.made");
+    sync_folder(path)
 }
 
-/// The write-ahead log beside the file.
-fn log_of(path: &Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
+/// The folder of the file.
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
+/// A file beside the file: the write-ahead log is `-wal`.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
 /// Makes names of new files in the folder safe from a loss of power. SQLite itself is built without
 /// this (`.cargo/config.toml`): it can't tell whether the log is new.
 fn sync_folder(path: &Path) -> Result<(), Failure> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| Failure::Make { path: folder.to_owned(), error })
 }
@@ -145,28 +195,21 @@ fn format(connection: &Connection) -> Result<i64, Failure> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Makes the tables, unless another process does it first.
-fn initialise(mut connection: Connection) -> Result<Connection, Failure> {
-    let tables = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
-    if tables != 0 && format(&connection)? == 0 {
-        return Err(Failure::Foreign);
-    }
+/// Makes the tables of a new file, which nobody else has yet. Its log ends with the connection.
+fn initialise(mut connection: Connection) -> Result<(), Failure> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if format(&transaction)? == 0 {
-        transaction.execute_batch(TABLES)?;
-        // Like etcd, an empty store is at revision 1.
-        transaction.execute(
-            "INSERT INTO meta (revision, compacted, release) VALUES (1, 0, ?1)",
-            [env!("CARGO_PKG_VERSION")],
-        )?;
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-    }
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    // Like etcd, an empty store is at revision 1.
+    transaction.execute(
+        "INSERT INTO meta (revision, compacted, release) VALUES (1, 0, ?1)",
+        [env!("CARGO_PKG_VERSION")],
+    )?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
     fault_points::reach!("store.tables");
     transaction.commit()?;
-    Ok(connection)
+    connection.close().map_err(|(_, error)| error.into())
 }
 
 /// Answers all queries from one snapshot of the database.

@@ -60,7 +60,7 @@ async fn a_file_that_is_no_database_is_corrupt() {
     let error = first_error(&path).await;
     assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
     assert!(error.message.contains(path.to_str().unwrap()), "{error}");
-    assert!(error.message.contains("move it away"), "{error}");
+    assert!(error.message.contains("move the file away"), "{error}");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn a_database_of_somebody_else_is_left_alone() {
     other.execute_batch("CREATE TABLE theirs (x)").unwrap();
     let error = first_error(&path).await;
     assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
-    assert!(error.message.contains("local_path"), "{error}");
+    assert!(error.message.contains("another path"), "{error}");
     let tables: i64 =
         other.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
     assert_eq!(tables, 1);
@@ -103,6 +103,9 @@ async fn a_newer_format_names_the_release_that_wrote_it() {
     let error = first_error(&path).await;
     assert_eq!(error.kind, StoreErrorKind::Invalid, "{error}");
     assert!(error.message.contains('7') && error.message.contains("9.8.7"), "{error}");
+    let changed: i64 =
+        database.query_row("SELECT revision FROM meta", [], |row| row.get(0)).unwrap();
+    assert_eq!(changed, 1);
 }
 
 #[tokio::test]
@@ -112,10 +115,81 @@ async fn a_folder_that_can_not_be_made_is_named() {
     let path = dir.path().join("file/calico.db");
     let error = first_error(&path).await;
     assert_eq!(error.kind, StoreErrorKind::Invalid, "{error}");
-    assert!(error.message.contains("local_path"), "{error}");
+    assert!(error.message.contains("another path"), "{error}");
     // A folder where the file should be.
     let error = first_error(dir.path()).await;
-    assert_eq!(error.kind, StoreErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
+    assert!(error.message.contains("no file"), "{error}");
+}
+
+/// The names in the folder of a store.
+fn names(dir: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(dir.path()).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn an_empty_file_is_damaged_and_its_log_stays() {
+    let (dir, path) = folder();
+    fs::write(&path, "").unwrap();
+    let error = first_error(&path).await;
+    assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
+    assert!(error.message.contains("is empty") && error.message.contains("import"), "{error}");
+    // What SQLite makes of such a file is to remove the log.
+    fs::write(path.with_file_name("calico.db-wal"), "the latest changes").unwrap();
+    assert_eq!(first_error(&path).await.kind, StoreErrorKind::Corrupt);
+    assert_eq!(names(&dir), ["calico.db", "calico.db-wal"]);
+    assert_eq!(fs::read(path.with_file_name("calico.db-wal")).unwrap(), b"the latest changes");
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_without_its_log_is_not_made_anew() {
+    let (dir, path) = folder();
+    let store = LocalStore::new(&path);
+    store.commit(&[create("a")], soon()).await.unwrap();
+    drop(store);
+    let aside = path.with_file_name("aside.db");
+    fs::rename(&path, &aside).unwrap();
+    let error = first_error(&path).await;
+    assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
+    assert!(error.message.contains("calico.db-wal") && error.message.contains("back"), "{error}");
+    assert!(!path.exists(), "{:?}", names(&dir));
+    // Put back, it has everything.
+    fs::rename(&aside, &path).unwrap();
+    let found = LocalStore::new(&path).read(&[Query::Prefix(Prefix::All)], soon()).await.unwrap();
+    assert_eq!(found.results[0].len(), 1);
+}
+
+#[tokio::test]
+async fn who_makes_the_file_is_alone_and_passes_over_what_a_killed_one_left() {
+    let (dir, path) = folder();
+    fs::write(path.with_file_name("calico.db-new"), "half of it").unwrap();
+    let lock = fs::File::open(dir.path()).unwrap();
+    lock.lock().unwrap();
+    let store = LocalStore::new(&path);
+    let shortly = Instant::now() + Duration::from_millis(50);
+    let error = store.commit(&[create("a")], shortly).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
+    assert_eq!(names(&dir), ["calico.db-new"]);
+    lock.unlock().unwrap();
+    store.commit(&[create("a")], soon()).await.unwrap();
+    assert_eq!(names(&dir), ["calico.db", "calico.db-shm", "calico.db-wal"]);
+}
+
+#[tokio::test]
+async fn a_table_that_is_missing_is_damage() {
+    let (_dir, path) = folder();
+    LocalStore::new(&path).commit(&[create("a")], soon()).await.unwrap();
+    let database = Connection::open(&path).unwrap();
+    for damage in ["DELETE FROM meta", "DROP TABLE meta"] {
+        database.execute_batch(damage).unwrap();
+        let error = first_error(&path).await;
+        assert_eq!(error.kind, StoreErrorKind::Corrupt, "{damage}: {error}");
+        assert!(error.message.contains("import"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ fn done(last: &[u8]) -> Outcome {
 }
 
 fn failed(code: u64) -> Outcome {
-    Outcome::Failed { code, message: "why".into() }
+    Outcome::Failed { code, message: "etcd: why".into() }
 }
 
 fn call(verb: Verb, container: &str, start: Time, end: Time, outcome: Outcome) -> Call {
@@ -170,6 +170,10 @@ fn a_call_fails_only_while_a_fault_lasts_and_a_little_later() {
     }
     accepted(&with(150, GC, Verb::Gc));
     refused(&with(150, GC, Verb::Del), "doesn't mend");
+    // What GC could not remove for another reason than the store.
+    let mut gc = with(150, GC, Verb::Gc);
+    gc.calls[0].outcome = Outcome::Failed { code: GC, message: "no such address".into() };
+    refused(&gc, "doesn't mend");
     // Who waited for long found the machine slow.
     let mut slow = with(201 + AFTERMATH, TRY_AGAIN_LATER, Verb::Add);
     slow.calls[0].end = slow.calls[0].start + LONG;
