@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::launch::page_faults;
 use crate::rounds::Stage;
 use crate::site::Rival;
 use crate::statistics::quantile;
@@ -37,6 +38,8 @@ pub struct Counts {
     pub rival: Rival,
     /// `ADD` or `DEL`.
     pub verb: String,
+    /// Pages that were touched for the first time, by all processes: each costs a visit of the kernel.
+    pub page_faults: u64,
     /// System calls, of all processes; none without `strace`.
     pub syscalls: Option<u64>,
     /// Netlink requests that were sent.
@@ -88,6 +91,7 @@ impl Counts {
         let mut counts = ["ADD", "DEL"].map(|verb| Counts {
             rival: site.rival,
             verb: verb.to_owned(),
+            page_faults: 0,
             syscalls: None,
             netlink: None,
             syncs: None,
@@ -110,7 +114,11 @@ impl Counts {
                 let requests = || site.etcd.as_ref().map(|etcd| etcd.requests()).transpose();
                 let is_counted = !traced && site.rival == Rival::Etcd;
                 let before = if is_counted { requests()? } else { None };
+                let faults = page_faults()?;
                 answer = Some(site.within(|| Ok(call.run()?))?.stdout);
+                if !traced {
+                    count.page_faults = page_faults()? - faults;
+                }
                 if let Some(before) = before {
                     let total = |all: BTreeMap<String, u64>| all.values().sum::<u64>();
                     count.requests = Some(total(requests()?.unwrap_or_default()) - total(before));
@@ -237,6 +245,7 @@ mod tests {
         let mut counts = Counts {
             rival: Rival::Local,
             verb: "ADD".to_owned(),
+            page_faults: 0,
             syscalls: None,
             netlink: None,
             syncs: None,

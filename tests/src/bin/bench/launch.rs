@@ -66,3 +66,8 @@ pub fn processor_time() -> io::Result<Duration> {
     let micros = |time: TimeVal| time.num_microseconds().unsigned_abs();
     Ok(Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time())))
 }
+
+/// How often those processes touched a page that wasn't there yet, without the disk's doing.
+pub fn page_faults() -> io::Result<u64> {
+    Ok(getrusage(UsageWho::RUSAGE_CHILDREN)?.minor_page_faults().unsigned_abs())
+}

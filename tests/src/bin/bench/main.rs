@@ -154,10 +154,19 @@ fn measure(options: &Options, scene: &tests::Scene) -> Result<Report> {
     let mut times: Vec<Measured> = Vec::new();
     let mut begin = 0;
     for &workers in &options.workers {
-        let (rounds, each) = options.rounds(workers);
-        say(&format!("{rounds} rounds with {workers} at a time, {each} calls each"));
-        times.extend(rounds::play(&stages, workers, each, rounds, begin, &mut random)?);
-        begin += rounds + 10;
+        let effort = options.effort(workers);
+        let each = effort.each;
+        say(&format!("up to {} rounds with {workers} at a time, {each} calls each", effort.rounds));
+        let played = rounds::play(&stages, workers, effort, begin, &mut random)?;
+        let rounds = played.first().map_or(0, |one| one.add.rate.len());
+        if rounds < effort.rounds {
+            notes.push(format!(
+                "{workers} at a time: {rounds} rounds instead of {}, since the machine is slow or busy.",
+                effort.rounds
+            ));
+        }
+        times.extend(played);
+        begin += 1000;
     }
 
     say("where the time goes");

@@ -176,30 +176,53 @@ impl Report {
         text
     }
 
-    /// Where the time goes.
+    /// Where the time goes: a row a step, a column a store.
     fn breakdown(&self) -> String {
-        let mut table = Table::new(&["medians, ms", "whole", "start, end", "steps; they overlap"]);
-        for steps in &self.steps {
-            let list = steps.steps.iter().filter(|(_, ms)| *ms >= 0.005);
-            let list: Vec<_> = list.map(|(name, ms)| format!("{name} {ms:.2}")).collect();
-            table.row([
-                format!("{}, {}", steps.verb, steps.rival.name()),
-                format!("{:.2}", steps.wall_ms),
-                format!("{:.2}", steps.wall_ms - steps.verb_ms),
-                list.join(", "),
-            ]);
-        }
-        table.text()
+        let of_verb = |verb: &'static str| {
+            let columns: Vec<&Steps> = self.steps.iter().filter(|it| it.verb == verb).collect();
+            let title = format!("{verb}: medians, ms");
+            let head = columns.iter().map(|it| it.rival.name().trim_start_matches("calico, "));
+            let head: Vec<&str> = std::iter::once(title.as_str()).chain(head).collect();
+            let mut table = Table::new(&head);
+            let mut row = |name: &str, of: &dyn Fn(&Steps) -> Option<f64>| {
+                let cell = |it: &&Steps| of(it).map_or("–".to_owned(), |ms| format!("{ms:.2}"));
+                table.row(std::iter::once(name.to_owned()).chain(columns.iter().map(cell)));
+            };
+            row("whole, as the caller sees it", &|it| Some(it.wall_ms));
+            row("start and end of the process", &|it| Some(it.wall_ms - it.verb_ms));
+            let mut names: Vec<&str> = Vec::new();
+            for (name, _) in columns.iter().flat_map(|it| &it.steps) {
+                if !names.contains(&name.as_str()) {
+                    names.push(name);
+                }
+            }
+            for name in names {
+                row(name, &|it| it.steps.iter().find(|step| step.0 == name).map(|step| step.1));
+            }
+            table.text()
+        };
+        let steps = "The steps overlap, and `assign` and `release` hold a `commit`.";
+        format!("{}\n{}\n{steps}\n", of_verb("ADD"), of_verb("DEL"))
     }
 
     /// What is asked of the kernel and of the store.
     fn asked(&self) -> String {
-        let head = ["one call", "syscalls", "netlink", "fsync", "programs", "children", "etcd"];
+        let head = [
+            "one call",
+            "page faults",
+            "syscalls",
+            "netlink",
+            "fsync",
+            "programs",
+            "children",
+            "etcd",
+        ];
         let mut table = Table::new(&head);
         let number = |count: Option<u64>| count.map_or("–".to_owned(), |count| count.to_string());
         for one in &self.counts {
             table.row([
                 format!("{}, {}", one.verb, one.rival.name()),
+                one.page_faults.to_string(),
                 number(one.syscalls),
                 number(one.netlink),
                 number(one.syncs),

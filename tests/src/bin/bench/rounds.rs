@@ -11,11 +11,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use crate::launch::processor_time;
+use crate::options::Effort;
 use crate::site::{Pod, Rival, Site};
 use crate::statistics::quantile;
 
-/// Rounds whose results are thrown away: caches fill, and a node gets its first block.
-const WARM_UP: usize = 2;
+/// However slow the machine is, so many rounds are played.
+const FEWEST: usize = 2;
 /// How many make the crowd at once.
 const CROWD_WORKERS: usize = 8;
 
@@ -73,12 +74,11 @@ impl Stage {
     }
 }
 
-/// Plays `rounds` rounds with so many workers, each of whom makes `each` calls of each verb a round.
+/// Plays rounds with so many workers; the first is `begin`.
 pub fn play(
     stages: &[Stage],
     workers: usize,
-    each: usize,
-    rounds: usize,
+    effort: Effort,
     begin: usize,
     random: &mut StdRng,
 ) -> Result<Vec<Measured>> {
@@ -91,14 +91,18 @@ pub fn play(
     };
     let mut all: Vec<Measured> = stages.iter().map(measured).collect();
     let mut order: Vec<usize> = (0..stages.len()).collect();
-    for round in 0..rounds + WARM_UP {
+    let begun = Instant::now();
+    for round in 0..effort.warm_up + effort.rounds {
+        if round >= effort.warm_up + FEWEST && begun.elapsed() > effort.limit {
+            break;
+        }
         order.shuffle(random);
         for &at in &order {
             let stage = &stages[at];
-            let pods = stage.pods(workers * each, begin + round);
+            let pods = stage.pods(workers * effort.each, begin + round);
             let added = calls(&stage.site, "ADD", &pods, &[], workers)?;
             let deleted = calls(&stage.site, "DEL", &pods, &added.answers, workers)?;
-            if round >= WARM_UP {
+            if round >= effort.warm_up {
                 all[at].add.note(&added);
                 all[at].del.note(&deleted);
             }
