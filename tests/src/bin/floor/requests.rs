@@ -55,7 +55,6 @@ impl Socket {
             .set_info_data(data)
             .name(host)
             .address(GATEWAY_MAC.to_vec())
-            .up()
             .build();
         pair.attributes.extend(queues);
         let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO;
