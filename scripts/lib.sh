@@ -7,6 +7,7 @@ packages_ship=(musl-tools)
 packages_demo=(iproute2 iputils-ping jq procps sqlite3)
 packages_test=(etcd-server etcd-client openssl sqlite3 jq iproute2 iputils-ping ca-certificates
     containerd runc podman containernetworking-plugins iptables busybox-static bird2)
+packages_bench=(strace) # beside those of the tests
 
 say() { printf '\n=== %s\n' "$*"; }
 

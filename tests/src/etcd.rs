@@ -41,6 +41,7 @@ pub struct Etcd {
     host: Arc<Host>,
     mode: EtcdMode,
     member: Option<Member>,
+    durable: bool,
     service: Mutex<Service>,
 }
 
@@ -53,12 +54,22 @@ struct Member {
 }
 
 impl Etcd {
-    /// Starts an etcd on port 2379 of a host's loopback and waits until it serves.
+    /// Starts an etcd on port 2379 of a host's loopback and waits until it serves. It is quick, and
+    /// wouldn't survive the machine's end.
     pub fn start(host: &Arc<Host>, mode: EtcdMode) -> Result<Arc<Etcd>> {
+        Etcd::alone(host, mode, false)
+    }
+
+    /// The same, but what it has acknowledged is on the disk, as in a cluster that means it.
+    pub fn start_durable(host: &Arc<Host>, mode: EtcdMode) -> Result<Arc<Etcd>> {
+        Etcd::alone(host, mode, true)
+    }
+
+    fn alone(host: &Arc<Host>, mode: EtcdMode, durable: bool) -> Result<Arc<Etcd>> {
         if mode == EtcdMode::Tls {
             certificates(host)?;
         }
-        let etcd = Etcd::launched(host, mode, None)?;
+        let etcd = Etcd::launched(host, mode, None, durable)?;
         if mode == EtcdMode::Password {
             for command in ["user add root:pass", "user grant-role root root", "auth enable"] {
                 // There are no users yet, so this needs no password.
@@ -80,17 +91,22 @@ impl Etcd {
             let start = |(host, address): &(Arc<Host>, IpAddr)| {
                 let (host, member) =
                     (host.clone(), Member { address: *address, cluster: cluster.clone() });
-                scope.spawn(move || Etcd::launched(&host, EtcdMode::Plain, Some(member)))
+                scope.spawn(move || Etcd::launched(&host, EtcdMode::Plain, Some(member), false))
             };
             let members: Vec<_> = places.iter().map(start).collect();
             members.into_iter().map(|member| member.join().ok().context("panic")?).collect()
         })
     }
 
-    fn launched(host: &Arc<Host>, mode: EtcdMode, member: Option<Member>) -> Result<Arc<Etcd>> {
-        let service = Mutex::new(launch(host, mode, member.as_ref())?);
+    fn launched(
+        host: &Arc<Host>,
+        mode: EtcdMode,
+        member: Option<Member>,
+        durable: bool,
+    ) -> Result<Arc<Etcd>> {
+        let service = Mutex::new(launch(host, mode, member.as_ref(), durable)?);
         host.has_etcd(mode);
-        Ok(Arc::new(Etcd { host: host.clone(), mode, member, service }))
+        Ok(Arc::new(Etcd { host: host.clone(), mode, member, durable, service }))
     }
 
     /// Whether it leads its cluster; one that doesn't run leads nobody.
@@ -184,10 +200,20 @@ impl Etcd {
 
     /// How many bytes its answers to clients have had since it was started.
     pub fn bytes_sent(&self) -> Result<u64> {
+        self.number("etcd_network_client_grpc_sent_bytes_total")
+    }
+
+    /// How many bytes its data has, without what it keeps free.
+    pub fn bytes_stored(&self) -> Result<u64> {
+        self.number("etcd_mvcc_db_total_size_in_use_in_bytes")
+    }
+
+    /// One of its metrics.
+    fn number(&self, name: &str) -> Result<u64> {
         let metrics = self.http("GET /metrics", "")?;
-        let name = "etcd_network_client_grpc_sent_bytes_total ";
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        Ok(line.context("etcd counts no bytes")?.parse::<f64>()? as u64)
+        let number = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok();
+        let value = metrics.lines().find_map(number);
+        Ok(value.with_context(|| format!("etcd has no number {name}"))? as u64)
     }
 
     /// One plain request of HTTP: the answer's content.
@@ -229,7 +255,7 @@ impl Etcd {
     /// Starts it again on its data, after [`Etcd::kill`].
     pub fn restart(&self) -> Result<()> {
         *self.service.lock().expect("no holder panics") =
-            launch(&self.host, self.mode, self.member.as_ref())?;
+            launch(&self.host, self.mode, self.member.as_ref(), self.durable)?;
         Ok(())
     }
 
@@ -287,7 +313,12 @@ fn ctl<'a>(
     String::from_utf8(output.stdout).context("answer of etcdctl")
 }
 
-fn launch(host: &Arc<Host>, mode: EtcdMode, member: Option<&Member>) -> Result<Service> {
+fn launch(
+    host: &Arc<Host>,
+    mode: EtcdMode,
+    member: Option<&Member>,
+    durable: bool,
+) -> Result<Service> {
     let scheme = if mode == EtcdMode::Tls { "https" } else { "http" };
     // Hosts that are wired to this one reach it too; there is no other way in.
     let listen = format!("{scheme}://0.0.0.0:2379");
@@ -302,7 +333,10 @@ fn launch(host: &Arc<Host>, mode: EtcdMode, member: Option<&Member>) -> Result<S
     let mut command = host::command("etcd");
     command.args(["--data-dir", "/var/lib/etcd", "--logger", "zap", "--log-outputs", "stdout"]);
     command.args(["--listen-client-urls", &listen, "--advertise-client-urls", &advertise]);
-    command.args(["--listen-peer-urls", &peer, "--unsafe-no-fsync"]);
+    command.args(["--listen-peer-urls", &peer]);
+    if !durable {
+        command.arg("--unsafe-no-fsync");
+    }
     if let Some(member) = member {
         command.args(["--name", host.name(), "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", &member.cluster]);

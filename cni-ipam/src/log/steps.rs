@@ -68,7 +68,7 @@ fn list(steps: &[Step]) -> String {
 }
 
 fn ms(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+    format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
         for (name, micros) in [("read", 1200), ("link", 400), ("read", 300)] {
             add(&mut steps, name, Duration::from_micros(micros));
         }
-        assert_eq!(list(&steps), ": read 1.5 ms (2 times), link 0.4 ms");
+        assert_eq!(list(&steps), ": read 1.50 ms (2 times), link 0.40 ms");
         assert_eq!(list(&[]), "");
     }
 }
