@@ -112,7 +112,6 @@ impl Sockets {
         let pair = Pair {
             device: wanted.device,
             host: &host,
-            host_up: true,
             host_alias: Some(wanted.alias),
             container: &container,
             container_ns: &self.netns,
@@ -139,16 +138,20 @@ impl Sockets {
             .visited(|| sysctl::write_all(&container_settings))
             .map_err(|error| netns_fault(&error))?
             .map_err(sysctl_fault)?;
-        let (at_once, host_settings) = settings::by_request(
-            settings::of_host(&host.name, v4, v6),
-            &sysctl::ipv4_conf(&host.name, ""),
-        );
-        self.host.set_ipv4_conf(host.index, &at_once).await.map_err(|error| fault(&error))?;
-        for warning in
-            warnings.into_iter().chain(sysctl::write_all(&host_settings).map_err(sysctl_fault)?)
+        let settings::Parted { conf, proxy_delay, files } =
+            settings::part(settings::of_host(&host.name, v4, v6), &host.name);
+        for warning in warnings.into_iter().chain(sysctl::write_all(&files).map_err(sysctl_fault)?)
         {
             tracing::debug!("{warning}");
         }
+        if let Some(delay) = proxy_delay
+            && let Err(warning) = self.host.set_ipv4_proxy_delay(host.index, delay).await
+        {
+            tracing::debug!("{warning}");
+        }
+        // PERF: the host's end first, so that the other one's carrier finds it switched on: the other
+        // way round takes 0.6 ms more among a thousand containers.
+        self.host.switch_on(host.index, &conf).await.map_err(|error| fault(&error))?;
         self.configure_container(container_index, ifname, addresses, routing)
             .await
             .map_err(|error| fault(&error))?;

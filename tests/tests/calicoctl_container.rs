@@ -750,7 +750,7 @@ fn a_fresh_host_sets_itself_up() {
         let pod = network.host().pod("a")?;
         refuses(
             network.ctl("container remove /run/netns/a"),
-            "Container /run/netns/a is unknown to Calico.",
+            "there is no datastore at /var/lib/calico/calico.db yet",
         )?;
         let said = network.ctl("container add /run/netns/a ipv4").ok()?;
         let ip = parse(said.split(' ').nth(1).context("no address")?)?;

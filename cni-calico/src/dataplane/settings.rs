@@ -1,5 +1,7 @@
 //! The kernel's settings of both ends (`reference/cni-plugin.md` sections 4.3 and 4.4).
 
+use std::time::Duration;
+
 use netutils::Ipv4Conf;
 use netutils::sysctl::{self, Setting};
 
@@ -49,19 +51,33 @@ pub fn of_container(ifname: &str, v4: bool, v6: bool, forwarding: bool) -> Vec<S
     settings
 }
 
-/// Parts the settings: those that one request can make together, and those that are written to
-/// files. `folder` is that of the interface's IPv4 settings.
-pub fn by_request(settings: Vec<Setting>, folder: &str) -> (Vec<(Ipv4Conf, u32)>, Vec<Setting>) {
-    let mut together = Vec::with_capacity(4);
-    let mut single = Vec::with_capacity(settings.len());
+/// The settings of the host's end, parted by how they are made.
+pub struct Parted {
+    /// Those that one request makes together.
+    pub conf: Vec<(Ipv4Conf, u32)>,
+    /// `proxy_delay`, which has a request of its own.
+    pub proxy_delay: Option<Duration>,
+    /// Those that are written to files.
+    pub files: Vec<Setting>,
+}
+
+/// Parts the settings of this interface.
+pub fn part(settings: Vec<Setting>, interface: &str) -> Parted {
+    let conf = sysctl::ipv4_conf(interface, "");
+    let proxy_delay = sysctl::ipv4_neigh(interface, "proxy_delay");
+    let mut parted = Parted { conf: Vec::with_capacity(4), proxy_delay: None, files: Vec::new() };
     for setting in settings {
-        let conf = setting.name.strip_prefix(folder).and_then(Ipv4Conf::named);
-        match conf.zip(setting.value.parse().ok()) {
-            Some(one) => together.push(one),
-            None => single.push(setting),
+        let value = setting.value.parse::<u32>().ok();
+        let named = setting.name.strip_prefix(&conf).and_then(Ipv4Conf::named);
+        match (named, value) {
+            (Some(named), Some(value)) => parted.conf.push((named, value)),
+            (None, Some(hundredths)) if setting.name == proxy_delay => {
+                parted.proxy_delay = Some(Duration::from_millis(u64::from(hundredths) * 10));
+            }
+            _ => parted.files.push(setting),
         }
     }
-    (together, single)
+    parted
 }
 
 /// What CHECK compares of the host's end: the required settings, but for those that an operator may
@@ -161,9 +177,9 @@ mod tests {
 
     #[test]
     fn ipv4_settings_of_the_hosts_end_go_together() {
-        let (together, single) = by_request(of_host("cali1", true, true), "net/ipv4/conf/cali1/");
+        let parted = part(of_host("cali1", true, true), "cali1");
         assert_eq!(
-            together,
+            parted.conf,
             [
                 (Ipv4Conf::RouteLocalnet, 1),
                 (Ipv4Conf::ProxyArp, 1),
@@ -171,6 +187,9 @@ mod tests {
                 (Ipv4Conf::RpFilter, 1),
             ]
         );
-        assert_eq!(single.len(), 7);
+        assert_eq!(parted.proxy_delay, Some(Duration::ZERO));
+        let files = |name: &str| name.starts_with("net/ipv6/conf/cali1/");
+        assert!(parted.files.iter().all(|setting| files(&setting.name)));
+        assert_eq!(parted.files.len(), 6);
     }
 }

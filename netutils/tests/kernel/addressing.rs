@@ -129,6 +129,7 @@ async fn host_routes_conflict_and_are_replaced() {
         )
         .await
         .unwrap();
+    simulation.host.set_up(second.host.index).await.unwrap();
     for dst in ["10.0.0.1/32", "2001:db8::1/128"] {
         let route = |oif| Route { oif: Some(oif), scope: Scope::Link, ..Route::to(net(dst)) };
         let host = &simulation.host;

@@ -1,5 +1,7 @@
 //! Settings belong to the namespace of the thread that opens them.
 
+use std::time::Duration;
+
 use netutils::Ipv4Conf;
 use netutils::sysctl::{self, Setting, SysctlError};
 
@@ -90,12 +92,16 @@ async fn ipv4_settings_of_an_interface_go_in_one_request() {
     };
     let all = |value: u32| names.map(|name| (Ipv4Conf::named(name).unwrap(), value));
     for value in [0, 1] {
-        simulation.host.set_ipv4_conf(index, &all(value)).await.unwrap();
+        simulation.host.switch_on(index, &all(value)).await.unwrap();
         assert_eq!(read(), names.map(|_| value.to_string()));
     }
-    simulation.host.set_ipv4_conf(index, &[(Ipv4Conf::RpFilter, 2)]).await.unwrap();
+    simulation.host.switch_on(index, &[(Ipv4Conf::RpFilter, 2)]).await.unwrap();
     assert_eq!(read(), ["1", "1", "1", "2"]);
-    let error = simulation.host.set_ipv4_conf(999, &all(1)).await.unwrap_err();
+    simulation.host.set_ipv4_proxy_delay(index, Duration::from_millis(30)).await.unwrap();
+    let delay = sysctl::ipv4_neigh("cali1", "proxy_delay");
+    assert_eq!(simulation.host.netns().run(|| sysctl::read(&delay).unwrap()).unwrap(), "3");
+    assert!(simulation.host.link("cali1").await.unwrap().unwrap().up);
+    let error = simulation.host.switch_on(999, &all(1)).await.unwrap_err();
     assert!(error.is_no_device(), "{error}");
     assert_eq!(Ipv4Conf::named("tag"), None);
 }

@@ -66,27 +66,20 @@ impl Simulation {
     /// A veth pair `name` and `eth0`, both ends up.
     pub async fn wire(&self, name: &str) -> CreatedPair {
         let created = self.create(&end(name, HOST_MAC), &end("eth0", CONTAINER_MAC)).await.unwrap();
+        self.host.set_up(created.host.index).await.unwrap();
         self.container.set_up(created.container_index).await.unwrap();
         created
     }
 
-    /// A veth pair with these ends, the host's one up.
+    /// A veth pair with these ends, both down.
     pub async fn create(&self, host: &End, container: &End) -> Result<CreatedPair, NetlinkError> {
         self.host.create_pair(pair(host, container, &self.container_ns)).await
     }
 }
 
-/// The description of a veth pair whose host's end is up.
+/// The description of a veth pair.
 pub fn pair<'a>(host: &'a End, container: &'a End, container_ns: &'a Netns) -> Pair<'a> {
-    Pair {
-        device: Device::Veth,
-        host,
-        host_up: true,
-        host_alias: None,
-        container,
-        container_ns,
-        queues: 1,
-    }
+    Pair { device: Device::Veth, host, host_alias: None, container, container_ns, queues: 1 }
 }
 
 pub fn end(name: &str, mac: Mac) -> End {
