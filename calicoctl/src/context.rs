@@ -11,6 +11,8 @@ use cni_ipam::run::Deadline;
 use libcalico::client::{Client, ErrorKind};
 use libcalico::config::{DatastoreConfig, Settings};
 use libcalico::resources::ClusterInformationSpec;
+#[cfg(feature = "local")]
+use libcalico::store::LocalStore;
 use libcalico::store::Store;
 use tokio::runtime::{Handle, Runtime};
 
@@ -141,7 +143,9 @@ impl Context {
 pub fn absent(config: &DatastoreConfig) -> Option<PathBuf> {
     match config {
         #[cfg(feature = "local")]
-        DatastoreConfig::Local(local) if !local.path.exists() => Some(local.path.clone()),
+        DatastoreConfig::Local(local) if LocalStore::is_absent(&local.path) => {
+            Some(local.path.clone())
+        }
         _ => None,
     }
 }

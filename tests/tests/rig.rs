@@ -3,11 +3,13 @@
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
-    Backend, Before, Call, Etcd, EtcdMode, Host, Network, Pod, Scene, Stores, objects, scene,
+    Backend, Before, Call, Etcd, EtcdMode, Host, LIMIT, Network, Pod, Scene, Stores, objects, scene,
 };
 
 fn ptp() -> Value {
@@ -113,8 +115,12 @@ fn a_pod_is_isolated_and_its_processes_end_with_the_host() {
         let pod: Pod = host.pod("p1")?;
         ensure!(pod.ip("link")?.as_array().is_some_and(|links| links.len() == 1), "more than lo");
         host.run(["setsid", "--fork", "sleep", "1000"])?;
-        let running = host.processes()?.iter().any(|(_, line)| line.ends_with("sleep 1000"));
-        ensure!(running, "not running");
+        // It returns when the child has begun, not when it has become the other program.
+        let begun = Instant::now();
+        while !host.processes()?.iter().any(|(_, line)| line.ends_with("sleep 1000")) {
+            ensure!(begun.elapsed() < LIMIT, "not running");
+            thread::yield_now();
+        }
         pod.remove()
     });
 }

@@ -46,6 +46,11 @@ impl LocalStore {
         LocalStore { path: Arc::new(path.to_owned()), connection: Arc::default() }
     }
 
+    /// Whether there is no store in this file, so that the first call would make one.
+    pub fn is_absent(path: &Path) -> bool {
+        database::is_absent(path)
+    }
+
     /// What SQLite finds wrong with the file; nothing where it is sound.
     pub async fn integrity(&self, deadline: Instant) -> Result<Vec<String>, StoreError> {
         self.run(deadline, |connection, _| database::integrity(connection)).await

@@ -37,7 +37,11 @@ const FORGET_EVERY: Revision = 500;
 
 /// At how many pages the write-ahead log is folded into the file. A fresh process reads the whole
 /// log first, so it is kept shorter than SQLite's 1000 pages.
-const CHECKPOINT_PAGES: i64 = 100;
+const CHECKPOINT_PAGES: i64 = 250;
+
+/// The size of a page, in bytes. A commit writes each page that it touches to the log as a whole, and
+/// most of the dozen are of indexes, where it changes a line.
+const PAGE_SIZE: i64 = 1024;
 
 /// `removed` holds the keys that aren't there any more, so that a watch can tell of them.
 ///
@@ -142,9 +146,8 @@ fn make(path: &Path) -> Result<(), Failure> {
     if path.exists() {
         return Ok(());
     }
-    // With commits in it that aren't in the file yet; and SQLite would put them into the new one.
-    let log = beside(path, "-wal");
-    if log.metadata().is_ok_and(|log| log.len() > 0) {
+    // SQLite would put its commits into the new file.
+    if let Some(log) = log_with_commits(path) {
         return Err(Failure::Lost { log });
     }
     fault_points::reach!("store.make");
@@ -163,6 +166,17 @@ fn make(path: &Path) -> Result<(), Failure> {
     sync_folder(path)
 }
 
+/// The log beside the file, if there are commits in it that aren't in the file yet.
+fn log_with_commits(path: &Path) -> Option<PathBuf> {
+    let log = beside(path, "-wal");
+    log.metadata().is_ok_and(|metadata| metadata.len() > 0).then_some(log)
+}
+
+/// Whether there is no store, nor what is left of one.
+pub(super) fn is_absent(path: &Path) -> bool {
+    !path.exists() && log_with_commits(path).is_none()
+}
+
 /// The folder of the file.
 fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -175,6 +189,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.push(ending);
     name.into()
 }
+
 /// Makes names of new files in the folder safe from a loss of power. SQLite itself is built without
 /// this (`.cargo/config.toml`): it can't tell whether the log is new.
 fn sync_folder(path: &Path) -> Result<(), Failure> {
@@ -197,6 +212,7 @@ fn format(connection: &Connection) -> Result<i64, Failure> {
 
 /// Makes the tables of a new file, which nobody else has yet. Its log ends with the connection.
 fn initialise(mut connection: Connection) -> Result<(), Failure> {
+    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
