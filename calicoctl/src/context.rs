@@ -141,7 +141,9 @@ impl Context {
 pub fn absent(config: &DatastoreConfig) -> Option<PathBuf> {
     match config {
         #[cfg(feature = "local")]
-        DatastoreConfig::Local(local) if !local.path.exists() => Some(local.path.clone()),
+        DatastoreConfig::Local(local) if libcalico::store::LocalStore::is_absent(&local.path) => {
+            Some(local.path.clone())
+        }
         _ => None,
     }
 }

@@ -46,6 +46,12 @@ impl LocalStore {
         LocalStore { path: Arc::new(path.to_owned()), connection: Arc::default() }
     }
 
+    /// Whether there is no store at this place. Where only the file is gone, but not its log, there
+    /// is a damaged one.
+    pub fn is_absent(path: &Path) -> bool {
+        !path.exists() && !database::has_log(path)
+    }
+
     /// What SQLite finds wrong with the file; nothing where it is sound.
     pub async fn integrity(&self, deadline: Instant) -> Result<Vec<String>, StoreError> {
         self.run(deadline, |connection, _| database::integrity(connection)).await

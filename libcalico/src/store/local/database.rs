@@ -143,9 +143,8 @@ fn make(path: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     // With commits in it that aren't in the file yet; and SQLite would put them into the new one.
-    let log = beside(path, "-wal");
-    if log.metadata().is_ok_and(|log| log.len() > 0) {
-        return Err(Failure::Lost { log });
+    if has_log(path) {
+        return Err(Failure::Lost { log: beside(path, "-wal") });
     }
     fault_points::reach!("store.make");
     let aside = beside(path, "-new");
@@ -161,6 +160,11 @@ fn make(path: &Path) -> Result<(), Failure> {
     fs::rename(&aside, path).map_err(failed(path))?;
     fault_points::reach!("store.made");
     sync_folder(path)
+}
+
+/// Whether a log with something in it is beside the file.
+pub(super) fn has_log(path: &Path) -> bool {
+    beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0)
 }
 
 /// The folder of the file.
