@@ -11,8 +11,6 @@ use cni_ipam::run::Deadline;
 use libcalico::client::{Client, ErrorKind};
 use libcalico::config::{DatastoreConfig, Settings};
 use libcalico::resources::ClusterInformationSpec;
-#[cfg(feature = "local")]
-use libcalico::store::LocalStore;
 use libcalico::store::Store;
 use tokio::runtime::{Handle, Runtime};
 
@@ -143,7 +141,7 @@ impl Context {
 pub fn absent(config: &DatastoreConfig) -> Option<PathBuf> {
     match config {
         #[cfg(feature = "local")]
-        DatastoreConfig::Local(local) if LocalStore::is_absent(&local.path) => {
+        DatastoreConfig::Local(local) if libcalico::store::LocalStore::is_absent(&local.path) => {
             Some(local.path.clone())
         }
         _ => None,

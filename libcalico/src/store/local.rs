@@ -46,9 +46,10 @@ impl LocalStore {
         LocalStore { path: Arc::new(path.to_owned()), connection: Arc::default() }
     }
 
-    /// Whether there is no store in this file, so that the first call would make one.
+    /// Whether there is no store at this place. Where only the file is gone, but not its log, there
+    /// is a damaged one.
     pub fn is_absent(path: &Path) -> bool {
-        database::is_absent(path)
+        !path.exists() && !database::has_log(path)
     }
 
     /// What SQLite finds wrong with the file; nothing where it is sound.

@@ -86,8 +86,13 @@ fn trouble(world: &World, planned: &Planned) -> Result<String> {
         }
         Fault::ReadOnly => {
             let host = &world.nodes[0].host;
-            host.run(["mount", "--bind", FOLDER, FOLDER])?;
-            host.run(["mount", "-o", "remount,bind,ro", FOLDER])?;
+            // Made where nobody opens files meanwhile: a mount that is in use can't be changed.
+            let aside = "/run/read-only";
+            host.run(["mkdir", "-p", aside])?;
+            host.run(["mount", "--bind", FOLDER, aside])?;
+            host.run(["mount", "-o", "remount,bind,ro", aside])?;
+            host.run(["mount", "--bind", aside, FOLDER])?;
+            host.run(["umount", aside])?;
             wait();
             // Those that have files open there go on with them.
             host.run(["umount", "--lazy", FOLDER])?;

@@ -146,9 +146,9 @@ fn make(path: &Path) -> Result<(), Failure> {
     if path.exists() {
         return Ok(());
     }
-    // SQLite would put its commits into the new file.
-    if let Some(log) = log_with_commits(path) {
-        return Err(Failure::Lost { log });
+    // With commits in it that aren't in the file yet; and SQLite would put them into the new one.
+    if has_log(path) {
+        return Err(Failure::Lost { log: beside(path, "-wal") });
     }
     fault_points::reach!("store.make");
     let aside = beside(path, "-new");
@@ -166,15 +166,9 @@ fn make(path: &Path) -> Result<(), Failure> {
     sync_folder(path)
 }
 
-/// The log beside the file, if there are commits in it that aren't in the file yet.
-fn log_with_commits(path: &Path) -> Option<PathBuf> {
-    let log = beside(path, "-wal");
-    log.metadata().is_ok_and(|metadata| metadata.len() > 0).then_some(log)
-}
-
-/// Whether there is no store, nor what is left of one.
-pub(super) fn is_absent(path: &Path) -> bool {
-    !path.exists() && log_with_commits(path).is_none()
+/// Whether a log with something in it is beside the file.
+pub(super) fn has_log(path: &Path) -> bool {
+    beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0)
 }
 
 /// The folder of the file.

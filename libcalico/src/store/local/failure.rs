@@ -62,7 +62,8 @@ pub(super) enum Failure {
     /// The file is gone and what was written last is not.
     #[error(
         "the file is gone, but its log {log} is there, with the latest changes: put the file back \
-         beside it; else move the log away too, and {RESTORE}", log = log.display()
+         beside it; if it is lost, move the log and the -shm away and import the latest export \
+         (`calicoctl datastore migrate import -f EXPORT`)", log = log.display()
     )]
     Lost {
         /// The log.
