@@ -750,7 +750,8 @@ fn a_fresh_host_sets_itself_up() {
         let pod = network.host().pod("a")?;
         refuses(
             network.ctl("container remove /run/netns/a"),
-            "there is no datastore at /var/lib/calico/calico.db yet",
+            "there is no datastore at /var/lib/calico/calico.db yet: this host's first container makes \
+             it, or `calicoctl node run --init-only`, or the first resource that you create",
         )?;
         let said = network.ctl("container add /run/netns/a ipv4").ok()?;
         let ip = parse(said.split(' ').nth(1).context("no address")?)?;
