@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cni::{Error, code};
 use cni_ipam::run::{self, Deadline};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use http::Uri;
 use libcalico::config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long to wait before asking again. Nothing tells when a gate opens.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Where calico/node says on its host how it is; Felix' `healthPort` unless somebody changed it.
+const NODE_HEALTH: [&str; 3] = ["127.0.0.1:9099", "localhost:9099", "[::1]:9099"];
 /// A status line is shorter.
 const LINE_MAX: usize = 1024;
 
@@ -59,12 +61,19 @@ impl Gate {
     }
 
     /// Asks once.
-    async fn ask(&self) -> Result<(), String> {
-        match timeout(ANSWER, self.status()).await {
+    async fn ask(&self, limit: Duration) -> Result<(), Error> {
+        match timeout(limit, self.status()).await {
             Ok(Ok(200..=399)) => Ok(()),
-            Ok(Ok(status)) => Err(format!("it answers with status {status}")),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),
+            Ok(Ok(status)) => Err(self.shut(&format!("it answers with status {status}"))),
+            Ok(Err(error))
+                if error.kind() == io::ErrorKind::ConnectionRefused
+                    && NODE_HEALTH.contains(&self.address.as_str()) =>
+            {
+                let why = format!("{error}: calico/node is not running on this node");
+                Err(Error { code: code::LIMITED_CONNECTIVITY, ..self.shut(&why) })
+            }
+            Ok(Err(error)) => Err(self.shut(&error.to_string())),
+            Err(_) => Err(self.shut(&format!("no answer within {} s", limit.as_secs()))),
         }
     }
 
@@ -106,9 +115,9 @@ pub async fn wait(gates: &[Gate], end: Deadline) -> Result<(), Error> {
     let end = end.within(PATIENCE);
     try_join_all(gates.iter().map(async |gate| {
         loop {
-            let Err(why) = gate.ask().await else { return Ok(()) };
+            let Err(error) = gate.ask(ANSWER).await else { return Ok(()) };
             if std::time::Instant::now() + PAUSE >= end {
-                return Err(gate.shut(&why));
+                return Err(Error { code: code::TRY_AGAIN_LATER, ..error });
             }
             sleep(PAUSE).await;
         }
@@ -117,15 +126,16 @@ pub async fn wait(gates: &[Gate], end: Deadline) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Whether all gates are open now.
+/// Whether all gates are open now. Fails with [`code::LIMITED_CONNECTIVITY`] where one is calico/node's
+/// own and nobody listens there: then running containers get no news of routes and policy either.
 pub async fn probe(gates: &[Gate]) -> Result<(), Error> {
-    try_join_all(gates.iter().map(async |gate| {
-        let asked = timeout(run::STATUS_LIMIT, gate.ask()).await;
-        let late = || Err(format!("no answer within {} s", run::STATUS_LIMIT.as_secs()));
-        asked.unwrap_or_else(|_| late()).map_err(|why| gate.shut(&why))
-    }))
-    .await
-    .map(drop)
+    let asked = join_all(gates.iter().map(|gate| gate.ask(run::STATUS_LIMIT))).await;
+    let shut = asked.into_iter().filter_map(Result::err);
+    // The worst first.
+    match shut.max_by_key(|error| error.code == code::LIMITED_CONNECTIVITY) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

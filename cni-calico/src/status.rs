@@ -1,7 +1,7 @@
 //! STATUS and the self-test `-t`: could an ADD be served now (`reference/cni-plugin.md` section
 //! 5.10)?
 
-use cni::{Error, Request};
+use cni::{Error, Request, code};
 use cni_ipam::conf::NetConf;
 use cni_ipam::run::Deadline;
 use cni_ipam::{datastore, node, status as ipam_status};
@@ -13,11 +13,24 @@ use crate::readiness;
 
 /// Fails if no ADD could be served.
 pub async fn status(conf: Conf, request: &Request, end: Deadline) -> Result<(), Error> {
+    let gates = conf.gates()?;
+    let (rest, gates) = tokio::join!(others(&conf, request, end), readiness::probe(&gates));
+    match (rest, gates) {
+        // What else is wrong is more to the point, and that calico/node is down is worse.
+        (Err(error), Err(Error { code: code::LIMITED_CONNECTIVITY, .. })) => {
+            Err(Error { code: code::LIMITED_CONNECTIVITY, ..error })
+        }
+        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+        (Ok(()), Ok(())) => Ok(()),
+    }
+}
+
+/// All that is asked but the gates.
+async fn others(conf: &Conf, request: &Request, end: Deadline) -> Result<(), Error> {
     conf.mtu()?;
     let node = node::name(&conf.shared)?;
     let datastore = datastore::open(&conf.shared, &node)?;
     ipam_status::ready(&conf.shared, &datastore, &node).await?;
-    readiness::probe(&conf.gates()?).await?;
     if conf.shared.ipam.kind == OWN_IPAM {
         return Ok(());
     }

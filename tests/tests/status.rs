@@ -112,6 +112,30 @@ fn a_store_that_is_not_ready_is_named() {
     });
 }
 
+/// A gate that nobody listens at: calico/node's own says that it is down.
+#[test]
+fn a_calico_node_that_is_down_has_a_code_of_its_own() {
+    scene("status-node", |scene| {
+        let network = Network::etcd(scene)?;
+        let ask = |port: u16| {
+            let gate = format!("http://127.0.0.1:{port}/readiness");
+            status(&network, |config| config["readiness_gates"] = json!([gate]))?.run()?.error()
+        };
+        let (code, message) = ask(9098)?;
+        ensure!(code == 50 && message.contains("refused"), "{code} {message}");
+        let (code, message) = ask(9099)?;
+        ensure!(code == 51 && message.contains("calico/node is not running"), "{code} {message}");
+        // Whatever else is wrong.
+        let key = format!("{RESOURCES}/clusterinformations/default");
+        network.store().change(&key, |info| info["spec"]["datastoreReady"] = json!(false))?;
+        let (code, message) = ask(9099)?;
+        ensure!(code == 51 && message.contains("datastoreReady"), "{code} {message}");
+        let (code, _) = ask(9098)?;
+        ensure!(code == 50, "{code}");
+        Ok(())
+    });
+}
+
 #[test]
 fn a_store_that_nobody_set_up_is_named() {
     scene("status-empty", |scene| {

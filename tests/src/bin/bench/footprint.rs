@@ -1,6 +1,8 @@
 //! What a plugin takes beside time: memory, its files, and what a pod adds to its store.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -43,11 +45,13 @@ impl Footprint {
             let del = stage.site.call("DEL", &pod, Some(&outcome.stdout))?;
             stage.site.within(|| Ok(del.run()?))?;
         }
-        let mut programs_bytes = 0;
+        // A program by two names counts once.
+        let mut programs = BTreeMap::new();
         for program in rival.programs()? {
             let metadata = fs::metadata(&program).with_context(|| program.display().to_string())?;
-            programs_bytes += metadata.len();
+            programs.insert((metadata.dev(), metadata.ino()), metadata.len());
         }
+        let programs_bytes = programs.values().sum();
         Ok(Footprint {
             rival,
             peak_kib: quantile(&peaks, 0.5),

@@ -5,13 +5,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail};
+use nix::libc;
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload,
+    DefaultNla, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
+use rtnetlink::packet_route::neighbour_table::{
+    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
+};
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -23,6 +27,8 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 /// The container's next hop, and the MAC behind it.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 const GATEWAY_MAC: [u8; 6] = [0xee; 6];
+/// `IFLA_INET_CONF` of <linux/if_link.h>.
+const IFLA_INET_CONF: u16 = 1;
 /// The main table of routes.
 const MAIN: u8 = 254;
 /// More than any answer to one of these requests has.
@@ -77,6 +83,33 @@ impl Socket {
     pub fn set_up(&mut self, index: u32) -> Result<()> {
         let link = LinkUnspec::new_with_index(index).up().build();
         self.request(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+    }
+
+    /// Gives an interface IPv4 settings, by their numbers in the kernel, and switches it on.
+    pub fn set_up_with(&mut self, index: u32, settings: &[(u16, u32)]) -> Result<()> {
+        let settings: Vec<DefaultNla> = settings
+            .iter()
+            .map(|(number, value)| DefaultNla::new(*number, value.to_ne_bytes().to_vec()))
+            .collect();
+        let conf = nested(IFLA_INET_CONF, &settings);
+        let family = nested(libc::AF_INET.unsigned_abs().try_into()?, &[conf]);
+        let all = LinkAttribute::Other(nested(libc::IFLA_AF_SPEC, &[family]));
+        let link = LinkUnspec::new_with_index(index).up().append_extra_attribute(all).build();
+        self.request(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+    }
+
+    /// How long an interface waits before it answers for others.
+    pub fn set_proxy_delay(&mut self, index: u32, milliseconds: u64) -> Result<()> {
+        let mut table = NeighbourTableMessage::default();
+        table.header.family = AddressFamily::Inet;
+        table.attributes = vec![
+            NeighbourTableAttribute::Name("arp_cache".to_owned()),
+            NeighbourTableAttribute::Parms(vec![
+                NeighbourTableParameter::Ifindex(index),
+                NeighbourTableParameter::ProxyDelay(milliseconds),
+            ]),
+        ];
+        self.request(RouteNetlinkMessage::SetNeighbourTable(table), 0).map(drop)
     }
 
     /// The container's next hop: a neighbour, the route to it, and the default route.
@@ -151,6 +184,12 @@ impl Socket {
             }
         }
     }
+}
+
+fn nested(kind: u16, content: &[DefaultNla]) -> DefaultNla {
+    let mut bytes = vec![0; content.buffer_len()];
+    content.emit(&mut bytes);
+    DefaultNla::new(kind, bytes)
 }
 
 fn route(to: Ipv4Addr, prefix: u8, scope: RouteScope, index: u32) -> RouteMessage {
