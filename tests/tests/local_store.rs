@@ -57,9 +57,12 @@ fn sql(network: &Network, file: &str, text: &str) -> Result<String> {
 /// What befalls a file, and the word that tells of it.
 type Damage = (&'static str, fn(&Network, &Path) -> Result<()>, &'static str);
 
+/// The size of the store's pages.
+const PAGE: u64 = 1024;
+
 const DAMAGES: &[Damage] = &[
     ("cut in the middle of a page", |_, file| cut(file, 6000), "malformed"),
-    ("cut to its first page", |_, file| cut(file, 4096), "malformed"),
+    ("cut to its first page", |_, file| cut(file, PAGE), "malformed"),
     ("cut in its header", |_, file| cut(file, 50), "malformed"),
     ("empty", |_, file| cut(file, 0), "is empty"),
     ("gone, but for the log", |_, file| Ok(fs::remove_file(file)?), "is gone"),
@@ -79,17 +82,17 @@ fn cut(file: &Path, length: u64) -> Result<()> {
 
 fn scribble(_: &Network, file: &Path) -> Result<()> {
     let length = usize::try_from(fs::metadata(file)?.len())?;
-    Ok(overwrite(file, 4096, &vec![0x5a; length - 4096])?)
+    Ok(overwrite(file, PAGE, &vec![0x5a; length - PAGE as usize])?)
 }
 
 /// The first page of the documents.
 fn turn_a_page(network: &Network, file: &Path) -> Result<()> {
     let root = "select rootpage from sqlite_schema where name = 'documents'";
     let root: u64 = sql(network, FILE, root)?.trim().parse()?;
-    let mut page = vec![0; 4096];
-    File::open(file)?.read_exact_at(&mut page, (root - 1) * 4096)?;
+    let mut page = vec![0; PAGE as usize];
+    File::open(file)?.read_exact_at(&mut page, (root - 1) * PAGE)?;
     page.reverse();
-    Ok(overwrite(file, (root - 1) * 4096, &page)?)
+    Ok(overwrite(file, (root - 1) * PAGE, &page)?)
 }
 
 fn lose_a_table(network: &Network, _: &Path) -> Result<()> {
@@ -130,6 +133,7 @@ fn damage_is_told_and_left_alone() {
         attached(network, "c3")?;
         let whole = content(network)?;
         ensure!(whole.len() == 2 && whole.values().all(|bytes| bytes.len() > 4096));
+        ensure!(sql(network, FILE, "pragma page_size")?.trim() == PAGE.to_string());
         let (folded, log) = (fold(network)?, whole);
         for (what, damage, word) in DAMAGES {
             // What is missing is found in the log, if that has it: only the last damage needs one.

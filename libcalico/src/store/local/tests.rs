@@ -72,9 +72,9 @@ async fn a_damaged_database_is_corrupt() {
     let database = Connection::open(&path).unwrap();
     database.pragma_update(None, "wal_checkpoint", "TRUNCATE").unwrap();
     drop(database);
-    // The header stays, every page behind it is scribbled over.
+    // The first page stays, every one behind it is scribbled over.
     let mut bytes = fs::read(&path).unwrap();
-    bytes[4096..].fill(0x5a);
+    bytes[1024..].fill(0x5a);
     fs::write(&path, bytes).unwrap();
     let error = first_error(&path).await;
     assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
