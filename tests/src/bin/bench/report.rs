@@ -291,13 +291,13 @@ fn times<'a>(
         let to_ptp = |median: Option<Median>| median.map_or("–".to_owned(), |m| ratio(&m));
         table.row([
             case.rival.name().to_owned(),
-            format!("{:.2}", case.p50_ms),
-            format!("{:.1}", case.p95_ms),
-            format!("{:.1}", case.p99_ms),
+            figure(case.p50_ms),
+            figure(case.p95_ms),
+            figure(case.p99_ms),
             to_ptp(case.latency_to_ptp),
             format!("{:.0}", case.rate.median),
             to_ptp(case.rate_to_ptp),
-            format!("{:.2}", case.cpu_ms.median),
+            figure(case.cpu_ms.median),
         ]);
     }
     table.text()
@@ -305,10 +305,20 @@ fn times<'a>(
 
 /// A median with its interval, if it has one.
 fn ratio(median: &Median) -> String {
-    let digits = if median.median < 0.1 { 3 } else { 2 };
-    let Median { median, low, high } = median;
-    if low == high {
-        return format!("{median:.digits$}");
+    let Median { median, low, high } = *median;
+    match low == high {
+        true => figure(median),
+        false => format!("{} ({}–{})", figure(median), figure(low), figure(high)),
     }
-    format!("{median:.digits$} ({low:.digits$}–{high:.digits$})")
+}
+
+/// A number with the digits that say something, so that it has five characters however large it is.
+fn figure(number: f64) -> String {
+    let digits = match number {
+        _ if number < 0.1 => 3,
+        _ if number < 10.0 => 2,
+        _ if number < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{number:.digits$}")
 }
