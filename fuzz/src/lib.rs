@@ -31,6 +31,8 @@ pub use golden::{documents, objects_with};
 const TIME_MAX: Duration = Duration::from_secs(2);
 /// What a process that parses may have of memory in all.
 const MEMORY_MAX: u64 = 4 << 30;
+/// How long an input that fails is made smaller: one that is slow would take hours.
+const SHRINK_MS: u32 = 60_000;
 /// How many inputs are tried between two looks at the clock.
 const ROUND: u32 = 32;
 
@@ -54,7 +56,12 @@ pub fn run(target: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8])) {
     let all: Vec<Vec<u8>> = seeds.iter().cloned().chain(corpus).collect();
     let strategy = damaged(all);
     while Instant::now() < end {
-        let config = Config { cases: ROUND, failure_persistence: None, ..Config::default() };
+        let config = Config {
+            cases: ROUND,
+            failure_persistence: None,
+            max_shrink_time: SHRINK_MS,
+            ..Config::default()
+        };
         let outcome = TestRunner::new(config).run(&strategy, |input| timed(&parse, &input));
         if let Err(TestError::Fail(why, input)) = outcome {
             panic!("{target}: {why}\nthe input is {}", keep(target, &input));
