@@ -324,9 +324,9 @@ fn g25_a_host_route_that_is_there_already_is_no_failure() {
                 "cniVersion": "1.0.0",
                 "ips": [{"address": "10.1.2.3/32"}, {"address": "fd00:1::3/128"}],
             });
-            // The link is made meanwhile.
+            // The link is made meanwhile; who needs it switched on has to do that.
             let add = format!(
-                "until ip link show calic1 up >/dev/null 2>&1; do :; done\n\
+                "until ip link set calic1 up 2>/dev/null; do :; done\n\
                  ip {family} route add {quick} dev calic1 scope link protocol 80\n\
                  echo '{answer}'"
             );
