@@ -35,9 +35,9 @@ const REMEMBERED: Revision = 10_000;
 /// How often, in revisions, what is older is forgotten.
 const FORGET_EVERY: Revision = 500;
 
-/// At how many pages the write-ahead log is folded into the file. A fresh process reads the whole
-/// log first, so it is kept shorter than SQLite's 1000 pages.
-const CHECKPOINT_PAGES: i64 = 250;
+/// At how many bytes, and multiples of them, the write-ahead log is folded into the file and emptied.
+/// A fresh process reads the whole log first, so it is kept short: some six commits.
+const LOG_MAX: u64 = 128 << 10;
 
 /// The size of a page, in bytes. A commit writes each page that it touches to the log as a whole, and
 /// most of the dozen are of indexes, where it changes a line.
@@ -100,7 +100,9 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
     // The last process to leave would fold the log into the file: half a millisecond a verb.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // SQLite's own way folds the log, and leaves the emptying to the next who writes in the same
+    // process: here nobody does, and the next process doesn't know that it was folded.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     let has_log = beside(path, "-wal").exists();
     // PERF: read before any DDL, which would take the write lock at every start.
     match format(&connection)? {
@@ -285,6 +287,7 @@ pub(super) fn commit(
     if !go_ahead() {
         return Err(Failure::Busy);
     }
+    let log_before = log_length(&transaction);
     fault_points::reach!("store.commit");
     transaction.commit().map_err(|error| match error.sqlite_error_code() {
         // Once frames are in the log, the next process may find them whole.
@@ -292,7 +295,25 @@ pub(super) fn commit(
         _ => Failure::from(error),
     })?;
     fault_points::reach!("store.committed");
+    if log_length(connection) / LOG_MAX > log_before / LOG_MAX {
+        fold_log(connection);
+    }
     Ok(Committed::Done(next))
+}
+
+/// How many bytes the write-ahead log has.
+fn log_length(connection: &Connection) -> u64 {
+    let log = connection.path().map(|path| beside(Path::new(path), "-wal"));
+    log.and_then(|log| log.metadata().ok()).map_or(0, |metadata| metadata.len())
+}
+
+/// Folds the log into the file and empties it. Where somebody else reads or writes just now, or the
+/// disk is full, it is left to a later commit: nothing is lost by that.
+fn fold_log(connection: &Connection) {
+    let folded = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        .map(|is_busy| !is_busy);
+    tracing::debug!(?folded, "folding the log of the local store");
 }
 
 /// What changed under a prefix after a revision, in order, with the revision up to which this was

@@ -63,6 +63,23 @@ async fn a_file_that_is_no_database_is_corrupt() {
     assert!(error.message.contains("move the file away"), "{error}");
 }
 
+/// Each commit by a process of its own, as plugins do it.
+#[tokio::test]
+async fn the_log_stays_short() {
+    let (_dir, path) = folder();
+    let mut longest = 0;
+    for number in 0..200 {
+        let store = LocalStore::new(&path);
+        let key = format!("{number}{}", "x".repeat(50));
+        store.commit(&[create(&key)], soon()).await.unwrap();
+        drop(store);
+        longest = longest.max(fs::metadata(path.with_file_name("calico.db-wal")).unwrap().len());
+    }
+    assert!((100_000..300_000).contains(&longest), "{longest} bytes");
+    let store = LocalStore::new(&path);
+    assert_eq!(store.integrity(soon()).await.unwrap(), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_damaged_database_is_corrupt() {
     let (_dir, path) = folder();
