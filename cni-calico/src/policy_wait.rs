@@ -29,6 +29,8 @@ const FOLDER: &str = "/var/run/calico/endpoint-status";
 const RESERVE: Duration = Duration::from_secs(1);
 /// How long to wait before the next look where the folder can't be watched.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a file that is empty may still be in the hands of who writes it.
+const WRITING: Duration = Duration::from_millis(100);
 
 /// A wait for one endpoint, begun before its interface is made.
 pub struct PolicyWait {
@@ -62,6 +64,17 @@ struct Status {
     v4: Vec<String>,
     #[serde(rename = "ipv6Nets")]
     v6: Vec<String>,
+}
+
+/// What there is of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It is about this interface and its addresses.
+    Mine,
+    /// It is there, and nothing is in it.
+    Empty,
+    /// It isn't there, is old, or is about something else.
+    Other,
 }
 
 /// Tells one writing of a file from another.
@@ -120,14 +133,24 @@ impl PolicyWait {
         loop {
             // Watched before the look: what comes after it is announced.
             let ready = FolderWatch::of(watch.take(), &self.folder);
-            if self.has_come(expected) {
+            let look = self.look(expected);
+            if look == Look::Mine {
                 return;
             }
             match ready {
                 Ok(mut ready) => {
-                    ready.changed().await;
+                    match look {
+                        // What is being written is empty at first, and is closed soon.
+                        Look::Empty => {
+                            if tokio::time::timeout(WRITING, ready.changed()).await.is_err() {
+                                return;
+                            }
+                        }
+                        _ => ready.changed().await,
+                    }
                     watch = Some(ready);
                 }
+                Err(_) if look == Look::Empty => return,
                 Err(error) => {
                     tracing::debug!("{} can't be watched: {error}", self.folder.display());
                     tokio::time::sleep(PAUSE).await;
@@ -136,13 +159,15 @@ impl PolicyWait {
         }
     }
 
-    fn has_come(&self, expected: Programmed<'_>) -> bool {
+    fn look(&self, expected: Programmed<'_>) -> Look {
         match self.fresh() {
-            Ok(Some(content)) => is_about(&content, expected),
-            Ok(None) => false,
+            // COMPAT: an older Felix writes nothing into it; that it is there says all.
+            Ok(Some(content)) if content.is_empty() => Look::Empty,
+            Ok(Some(content)) if is_about(&content, expected) => Look::Mine,
+            Ok(_) => Look::Other,
             Err(error) => {
                 tracing::debug!("{}: {error}", self.file);
-                false
+                Look::Other
             }
         }
     }
@@ -163,10 +188,6 @@ impl PolicyWait {
 
 /// Whether a file's content is about this interface and all its addresses.
 fn is_about(content: &[u8], expected: Programmed<'_>) -> bool {
-    if content.is_empty() {
-        // COMPAT: an older Felix writes nothing into it; that it is there says all.
-        return true;
-    }
     // One that is half written is no JSON; its end is another event.
     let Ok(status) = serde_json::from_slice::<Status>(content) else { return false };
     let has_address = |address: &IpAddr| {
