@@ -6,8 +6,9 @@
 //! or memory than an input of that size is worth, and it holds whatever else the test asserts.
 //!
 //! What fails is made smaller, and written to the corpus: commit it with the repair.
-//! `CALICO_RS_FUZZ_SECONDS` says how long each target may run; two seconds if nothing is said. The
-//! README beside this crate tells more.
+//! `CALICO_RS_FUZZ_SECONDS` says how long each target may run, with damage that nobody has seen
+//! before; if nothing is said, it is two seconds of the same damage each time, so that a change is
+//! not refused for what another one did. The README beside this crate tells more.
 //!
 //! Why not a fuzzer that is led by coverage: those that are need a nightly compiler, or a C++
 //! library, and their plain mode throws random bytes, of which none gets past the first brace.
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
 pub use damage::damaged;
 pub use golden::{documents, objects_with};
@@ -51,15 +52,19 @@ pub fn run(target: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8])) {
         });
     }
     let seconds = std::env::var("CALICO_RS_FUZZ_SECONDS").ok();
-    let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(2.0);
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let seconds: Option<f64> = seconds.and_then(|text| text.parse().ok());
+    let end = Instant::now() + Duration::from_secs_f64(seconds.unwrap_or(2.0));
     let all: Vec<Vec<u8>> = seeds.iter().cloned().chain(corpus).collect();
     let strategy = damaged(all);
-    while Instant::now() < end {
+    for round in 0.. {
+        if Instant::now() >= end {
+            break;
+        }
         let config = Config {
             cases: ROUND,
             failure_persistence: None,
             max_shrink_time: SHRINK_MS,
+            rng_seed: seconds.map_or(RngSeed::Fixed(round), |_| RngSeed::Random),
             ..Config::default()
         };
         let outcome = TestRunner::new(config).run(&strategy, |input| timed(&parse, &input));

@@ -246,12 +246,7 @@ impl Settings {
             });
         }
         let endpoints = self.etcd_endpoints.ok_or(ConfigError::NoEndpoints)?;
-        let endpoints = endpoints
-            .split(',')
-            .map(str::trim)
-            .filter(|url| !url.is_empty())
-            .map(Endpoint::parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let endpoints = Endpoint::parse_list(&endpoints)?;
         if endpoints.is_empty() {
             return Err(ConfigError::NoEndpoints);
         }

@@ -19,9 +19,19 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Reads a list with commas between the URLs; it may be empty.
+    pub fn parse_list(urls: &str) -> Result<Vec<Endpoint>, ConfigError> {
+        // Before the commas are looked at: a password may hold one.
+        if urls.contains('@') {
+            let reason = "holds a user: set etcd_username and etcd_password instead";
+            return Err(ConfigError::Endpoint { url: without_user(urls), reason });
+        }
+        urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(Endpoint::parse).collect()
+    }
+
     /// Reads a URL; without a port it is 2379.
-    pub fn parse(url: &str) -> Result<Endpoint, ConfigError> {
-        let wrong = |reason| ConfigError::Endpoint { url: without_user(url), reason };
+    fn parse(url: &str) -> Result<Endpoint, ConfigError> {
+        let wrong = |reason| ConfigError::Endpoint { url: url.to_owned(), reason };
         let uri: Uri =
             url.parse().map_err(|_| wrong("is no URL: write it like \"https://10.0.0.2:2379\""))?;
         let tls = match uri.scheme_str() {
@@ -30,9 +40,6 @@ impl Endpoint {
             _ => return Err(wrong("has no scheme that etcd speaks: use http:// or https://")),
         };
         let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
-        if authority.contains('@') {
-            return Err(wrong("holds a user: set etcd_username and etcd_password instead"));
-        }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(wrong("has a path: only scheme, host and port are allowed"));
         }
@@ -74,13 +81,10 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The text of a URL without what stands before the last `@`: it may be a password.
+/// The text of a URL, or of several, without what stands before the last `@`: it may be a password.
 pub fn without_user(url: &str) -> String {
-    match url.rsplit_once('@') {
-        None => url.to_owned(),
-        Some((before, rest)) => match before.split_once("://") {
-            Some((scheme, _)) => format!("{scheme}://…@{rest}"),
-            None => format!("…@{rest}"),
-        },
-    }
+    let Some((before, rest)) = url.rsplit_once('@') else { return url.to_owned() };
+    // Of a URL that is damaged, or of a password with a `://`, what is left of it is no scheme.
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| before.starts_with(scheme));
+    format!("{}…@{rest}", scheme.unwrap_or_default())
 }

@@ -86,6 +86,17 @@ fn endpoints_are_urls_of_etcd() {
         assert!(matches!(error, ConfigError::Endpoint { .. }), "{url}: {error}");
         assert!(error.to_string().starts_with("etcd_endpoints: "), "{error}");
     }
+    for secret in [
+        "http://u:secret@a",
+        "http://a,u:secret@b",
+        "http:_/u:secret@a/ttp://u:secret@b",
+        "http://u:sec,secret@a",
+        "https://secret://secret@a",
+        "secret://secret@a",
+    ] {
+        let error = endpoints(secret).resolve().unwrap_err().to_string();
+        assert!(error.contains("etcd_username") && !error.contains("sec"), "{secret}: {error}");
+    }
     for none in ["", " ", ","] {
         let settings = Settings { datastore_type: Some("etcdv3".into()), ..endpoints(none) };
         assert_eq!(settings.resolve().unwrap_err(), ConfigError::NoEndpoints, "{none:?}");
