@@ -27,12 +27,16 @@ struct Embedded {
     conf: conf::Local,
 }
 
-/// Opens the store that the configuration names. Nothing is asked yet.
+/// Opens the store that the configuration names, for as long as the process lives. Nothing is asked
+/// yet.
 pub fn open(conf: &NetConf, node: &str) -> Result<Datastore, cni::Error> {
     let config = config(conf)?;
     let embedded =
         is_embedded(&config).then(|| Embedded { node: node.to_owned(), conf: conf.local.clone() });
     let store = config.open().map_err(|error| fault::store(&error))?;
+    // PERF: it stays open until the process has answered and ends; closing it before would make the
+    // caller wait for what the kernel does anyway.
+    std::mem::forget(Arc::clone(&store));
     Ok(Datastore { store, embedded })
 }
 

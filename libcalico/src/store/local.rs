@@ -3,9 +3,10 @@
 //!
 //! A commit is one `BEGIN IMMEDIATE` transaction in write-ahead mode with `synchronous=FULL`: it is
 //! on disk when it answers, and a process killed at any instant leaves either all of it or nothing.
-//! SQLite blocks, so every call runs on a blocking thread: the kernel's part of a verb goes on
-//! meanwhile. A lock of another process is waited for here, not in SQLite, whose pauses grow to
-//! 100 ms and know no deadline.
+//! SQLite blocks. A commit runs on a blocking thread: the kernel's part of a verb goes on while the
+//! disk works. A read finds all in memory, mostly, and takes less time than waking a thread and being
+//! woken by it; so it goes to the thread only where it has to wait. A lock of another process is
+//! waited for here, not in SQLite, whose pauses grow to 100 ms and know no deadline.
 
 mod database;
 mod failure;
@@ -54,14 +55,15 @@ impl LocalStore {
 
     /// What SQLite finds wrong with the file; nothing where it is sound.
     pub async fn integrity(&self, deadline: Instant) -> Result<Vec<String>, StoreError> {
-        self.run(deadline, |connection, _| database::integrity(connection)).await
+        self.run(deadline, Place::Aside, |connection, _| database::integrity(connection)).await
     }
 
-    /// Runs `work` with the open database on a blocking thread, again and again while another
-    /// process is in the way, until the deadline.
+    /// Runs `work` with the open database, again and again while another process is in the way, until
+    /// the deadline.
     async fn run<T: Send + 'static>(
         &self,
         deadline: Instant,
+        place: Place,
         work: impl Fn(&mut Connection, &Gate) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let until = tokio::time::Instant::from_std(deadline);
@@ -70,6 +72,13 @@ impl LocalStore {
             return Err(self.error(StoreErrorKind::Unavailable, BUSY));
         };
         let (path, gate) = (self.path.clone(), Gate::default());
+        // A store that has to be made first keeps the disk busy.
+        if place == Place::HereFirst && path.exists() {
+            match once(&mut slot, &path, |connection| work(connection, &gate)) {
+                Err(Failure::Busy) => {}
+                outcome => return outcome.map_err(|failure| failure.describe(&self.describe())),
+            }
+        }
         let worker = gate.clone();
         let task = tokio::task::spawn_blocking(move || {
             attempt(&mut slot, &path, deadline, |connection| work(connection, &worker))
@@ -89,6 +98,15 @@ impl LocalStore {
     fn error(&self, kind: StoreErrorKind, reason: &str) -> StoreError {
         StoreError::new(kind, format!("{}: {reason}", self.describe()))
     }
+}
+
+/// Which thread works.
+#[derive(PartialEq, Eq)]
+enum Place {
+    /// The caller's, unless it would have to wait.
+    HereFirst,
+    /// A blocking one.
+    Aside,
 }
 
 /// Decides between a commit that is about to become durable and a caller who stops waiting for it:
@@ -123,7 +141,19 @@ impl Gate {
 const BUSY: &str = "another process or call held its lock until the deadline: see who with \
                     `fuser -v`, or allow more time";
 
-/// Opens the database where it isn't open yet and does the work, until it isn't busy any more.
+/// Opens the database where it isn't open yet, and does the work.
+fn once<T>(
+    slot: &mut OwnedMutexGuard<Option<Connection>>,
+    path: &Path,
+    work: impl Fn(&mut Connection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    match slot.as_mut() {
+        Some(connection) => work(connection),
+        None => database::open(path).and_then(|connection| work(slot.insert(connection))),
+    }
+}
+
+/// The same until it isn't busy any more.
 #[expect(clippy::disallowed_methods, reason = "SQLite tells nobody that a lock came free")]
 fn attempt<T>(
     slot: &mut OwnedMutexGuard<Option<Connection>>,
@@ -133,11 +163,7 @@ fn attempt<T>(
 ) -> Result<T, Failure> {
     let mut pause = PAUSES.0;
     loop {
-        let outcome = match slot.as_mut() {
-            Some(connection) => work(connection),
-            None => database::open(path).and_then(|connection| work(slot.insert(connection))),
-        };
-        match outcome {
+        match once(slot, path, &work) {
             Err(Failure::Busy) => {
                 // Differing pauses keep the waiting processes out of step.
                 let jittered = pause.mul_f64(rand::random_range(0.5..1.0));
@@ -156,7 +182,9 @@ fn attempt<T>(
 impl Store for LocalStore {
     async fn read(&self, queries: &[Query], deadline: Instant) -> Result<Snapshot, StoreError> {
         let queries = queries.to_vec();
-        let answer = self.run(deadline, move |connection, _| database::read(connection, &queries));
+        let read =
+            move |connection: &mut Connection, _: &Gate| database::read(connection, &queries);
+        let answer = self.run(deadline, Place::HereFirst, read);
         let answer = answer.instrument(debug_span!("read")).await;
         fault_points::reach!("store.read");
         answer
@@ -166,7 +194,7 @@ impl Store for LocalStore {
         let paths = commit::paths(changes)?;
         let changes = changes.to_vec();
         let path = self.path.clone();
-        self.run(deadline, move |connection, gate| {
+        self.run(deadline, Place::Aside, move |connection, gate| {
             let committed = database::commit(connection, &changes, &paths, || gate.pass())?;
             watch::wake(&path);
             Ok(committed)

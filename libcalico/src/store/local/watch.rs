@@ -16,7 +16,7 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use tokio::net::unix::pipe;
 
-use super::{LocalStore, database};
+use super::{LocalStore, Place, database};
 use crate::store::{Event, Prefix, Revision, StoreError, StoreErrorKind, Watch};
 
 /// How long to sleep at most without a look: a process killed between its commit and its touch
@@ -52,7 +52,7 @@ impl LocalWatch {
         after: Revision,
     ) -> Result<LocalWatch, StoreError> {
         let deadline = Instant::now() + LOOK_LIMIT;
-        store.run(deadline, |_, _| Ok(())).await?;
+        store.run(deadline, Place::Aside, |_, _| Ok(())).await?;
         let touched = watch_file(&store.path)
             .map_err(|error| store.error(StoreErrorKind::Unavailable, &no_watch(&error)))?;
         Ok(LocalWatch { store, prefix, after, pending: VecDeque::new(), touched })
@@ -70,7 +70,7 @@ impl LocalWatch {
         let (prefix, after) = (self.prefix.clone(), self.after);
         let deadline = Instant::now() + LOOK_LIMIT;
         let work = move |connection: &mut _, _: &_| database::changes(connection, &prefix, after);
-        let (until, events) = self.store.run(deadline, work).await?;
+        let (until, events) = self.store.run(deadline, Place::Aside, work).await?;
         self.after = until;
         self.pending.extend(events);
         Ok(())
