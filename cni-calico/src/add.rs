@@ -19,7 +19,7 @@ use cni_ipam::add as ipam_add;
 use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::request::{self, Addresses};
 use cni_ipam::run::Deadline;
-use cni_ipam::{fault, lock, run};
+use cni_ipam::{fault, lock, recent, run};
 use ipnet::IpNet;
 use libcalico::clock;
 use libcalico::resources::ValidationError;
@@ -210,14 +210,21 @@ impl Add<'_> {
         let shared = &self.attachment.conf.shared;
         let gates = self.attachment.conf.gates()?;
         readiness::wait(&gates, self.end).instrument(debug_span!("gates")).await?;
-        let mut lock = match source {
-            Source::Own(_) => {
-                let lock = lock::acquire(&shared.ipam_lock_file, self.end);
-                lock.instrument(debug_span!("lock")).await
-            }
-            Source::Pod(_) | Source::Delegate(_) => None,
-        };
         let identity = &self.attachment.identity;
+        let (looking, mut lock);
+        let source = match source {
+            Source::Own(wanted) => {
+                let taken = lock::acquire(&shared.ipam_lock_file, self.end);
+                lock = taken.instrument(debug_span!("lock")).await;
+                let likely = recent::blocks(lock.as_deref(), &identity.network);
+                looking = Source::Own(wanted.looking_in(likely));
+                &looking
+            }
+            Source::Pod(_) | Source::Delegate(_) => {
+                lock = None;
+                source
+            }
+        };
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -252,6 +259,9 @@ impl Add<'_> {
             let written = written.instrument(debug_span!("assign"));
             let (made, written) = tokio::join!(made, async {
                 let written = written.await;
+                if let Ok(assigned) = &written {
+                    recent::keep(lock.as_deref(), &identity.network, &assigned.by_ipam);
+                }
                 drop(lock.take());
                 written
             });

@@ -16,7 +16,7 @@ use crate::datastore::{self, Datastore};
 use crate::identity::Identity;
 use crate::request::{self, Addresses};
 use crate::run::Deadline;
-use crate::{fault, lock, node, run};
+use crate::{fault, lock, node, recent, run};
 
 /// Assigns what the configuration and `CNI_ARGS` ask for.
 pub async fn add(conf: &NetConf, request: &Request, end: Deadline) -> Result<AddResult, Error> {
@@ -27,14 +27,18 @@ pub async fn add(conf: &NetConf, request: &Request, end: Deadline) -> Result<Add
     // Whether a handle that wasn't there before is about to be written.
     let is_taking = Cell::new(false);
     let mut taking = pin!(async {
-        let _lock = lock::acquire(&conf.ipam_lock_file, end).await;
+        let lock = lock::acquire(&conf.ipam_lock_file, end).await;
+        let network = &identity.network;
+        let wanted = wanted.looking_in(recent::blocks(lock.as_deref(), network));
         let deadline = end.within(run::STORE_LIMIT);
         // COMPAT: whether the datastore is ready is the network plugin's question.
         let prefetched = read(&datastore, &node, Vec::new(), Some(&wanted), deadline).await?.ipam;
         is_taking.set(!has_handle(&prefetched, &identity.handle()));
-        assign(&*datastore.store, &wanted, Some(prefetched), None, deadline)
+        let assigned = assign(&*datastore.store, &wanted, Some(prefetched), None, deadline)
             .await
-            .map_err(|error| fault::ipam(&error))
+            .map_err(|error| fault::ipam(&error))?;
+        recent::keep(lock.as_deref(), network, &assigned);
+        Ok::<_, Error>(assigned)
     });
     let assigned = tokio::select! {
         // Signals are watched before anything is begun.

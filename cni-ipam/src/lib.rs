@@ -13,6 +13,7 @@
 //! | [`add`], [`del`], [`check`], [`gc`], [`status`] | a module a verb |
 //! | [`fault`] | from errors of the store and of IPAM to CNI's error codes |
 //! | [`lock`] | the queue of this node's allocations |
+//! | [`recent`] | which blocks the last addresses came out of |
 //! | [`log`] | where the log goes |
 //! | [`run`](mod@run) | one verb in a runtime, under a deadline |
 
@@ -32,6 +33,7 @@ pub mod lock;
 pub mod log;
 pub mod node;
 pub mod plugin;
+pub mod recent;
 pub mod request;
 pub mod run;
 pub mod status;

@@ -1,7 +1,7 @@
 //! The lock on which a node's allocations queue (`reference/ipam.md` section 13.3).
 //!
 //! It only spares the processes of one node lost races; what is correct doesn't rest on it. So a
-//! lock that can't be had is logged and done without.
+//! lock that can't be had is logged and done without. What is in its file: [`crate::recent`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -61,7 +61,7 @@ fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
 }
 
 async fn queue(path: &Path, patience: Duration) -> io::Result<Flock<File>> {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use cni::code;
+use ipnet::IpNet;
 use libcalico::ipam::{AssignIp, AutoAssign, IntendedUse, PoolRef};
 use libcalico::resources::time::go_timestamp;
 use libcalico::store::Query;
@@ -34,6 +35,16 @@ impl Addresses {
     pub fn reusing(&self, reuse: bool) -> Addresses {
         match self {
             Addresses::Any(request) => Addresses::Any(AutoAssign { reuse, ..request.clone() }),
+            Addresses::These(requests) => Addresses::These(requests.clone()),
+        }
+    }
+
+    /// The same request, which looks in these blocks first.
+    pub fn looking_in(&self, likely_blocks: Vec<IpNet>) -> Addresses {
+        match self {
+            Addresses::Any(request) => {
+                Addresses::Any(AutoAssign { likely_blocks, ..request.clone() })
+            }
             Addresses::These(requests) => Addresses::These(requests.clone()),
         }
     }

@@ -46,8 +46,11 @@ impl Decision {
 }
 
 /// What was assigned.
+#[derive(Default)]
 pub(super) struct Assigned {
     pub(super) addresses: Vec<IpAddr>,
+    /// The same as our own IPAM tells it; empty where that was not asked.
+    pub(super) by_ipam: Vec<ipam::Assigned>,
     pub(super) dns: cni::Dns,
 }
 
@@ -80,7 +83,7 @@ impl Add<'_> {
             self.ladder.begin_store(rung);
             decision.tell(&addresses);
             self.write(source, known, ends, &addresses).await?;
-            return Ok(Assigned { addresses, dns: cni::Dns::default() });
+            return Ok(Assigned { addresses, ..Assigned::default() });
         }
         match source {
             Source::Own(wanted) => {
@@ -94,7 +97,7 @@ impl Add<'_> {
                 self.ladder.begin_store(rung);
                 decision.tell(addresses);
                 self.write(source, known, ends, addresses).await?;
-                Ok(Assigned { addresses: addresses.clone(), dns: cni::Dns::default() })
+                Ok(Assigned { addresses: addresses.clone(), ..Assigned::default() })
             }
             Source::Delegate(delegate) => {
                 self.ladder.begin_store(rung);
@@ -111,7 +114,7 @@ impl Add<'_> {
                 }
                 decision.tell(&addresses);
                 self.write(source, known, ends, &addresses).await?;
-                Ok(Assigned { addresses, dns: result.dns })
+                Ok(Assigned { addresses, dns: result.dns, ..Assigned::default() })
             }
         }
     }
@@ -182,10 +185,8 @@ impl Add<'_> {
             IpamError::CompanionConflict(_) => Failure::Conflict,
             error => Failure::Error(fault::ipam(&error)),
         })?;
-        Ok(Assigned {
-            addresses: assigned.iter().map(|assigned| assigned.address).collect(),
-            dns: cni::Dns::default(),
-        })
+        let addresses = assigned.iter().map(|assigned| assigned.address).collect();
+        Ok(Assigned { addresses, by_ipam: assigned, ..Assigned::default() })
     }
 
     /// The addresses that the pod names and its former sandbox still has, whose DEL may come later or

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::block::{HostReserved, ReleaseGuard};
 use super::error::{IpamError, family_name};
 use super::pool::{IntendedUse, Labels, PoolRef};
@@ -46,6 +48,9 @@ pub struct AutoAssign {
     pub reuse: bool,
     /// Whether all addresses are taken in one commit, or none. Else what there is is taken.
     pub all_or_nothing: bool,
+    /// Where to look first, as far as these are the host's own blocks. They are read along with
+    /// everything else, and where they have room the host's other blocks are not read at all.
+    pub likely_blocks: Vec<IpNet>,
 }
 
 impl AutoAssign {
@@ -67,6 +72,7 @@ impl AutoAssign {
             host_reserved_v6: None,
             reuse: false,
             all_or_nothing: true,
+            likely_blocks: Vec::new(),
         }
     }
 
@@ -85,6 +91,8 @@ impl AutoAssign {
         for (family, count) in [(Family::V4, self.v4), (Family::V6, self.v6)] {
             if count > 0 {
                 queries.push(Query::Prefix(Prefix::Affinities(owner.clone(), Some(family))));
+                let likely = self.likely_blocks.iter().filter(|cidr| Family::of(cidr) == family);
+                queries.extend(likely.map(|cidr| Query::Key(Key::Block(*cidr))));
             }
         }
         if let Some(handle) = &self.handle {
@@ -162,6 +170,11 @@ pub struct Assigned {
 }
 
 impl Assigned {
+    /// Its block.
+    pub fn block(&self) -> Option<IpNet> {
+        IpNet::new(self.address, self.block_prefix_len).ok().map(|block| block.trunc())
+    }
+
     /// What releases exactly this allocation.
     pub fn release_guard(&self, handle: Option<&str>) -> ReleaseGuard {
         ReleaseGuard {

@@ -164,6 +164,11 @@ impl<'s, 'v> Search<'s, 'v> {
     /// Searches for this many addresses.
     pub(super) fn run(&mut self, wanted: usize) -> Result<End, IpamError> {
         self.wanted = wanted;
+        if wanted > 0
+            && let Some(end) = self.take_from_likely()?
+        {
+            return Ok(end);
+        }
         let own = self.own_blocks()?;
         if wanted == 0 {
             self.needs.clear();
@@ -173,7 +178,9 @@ impl<'s, 'v> Search<'s, 'v> {
             return Ok(End::Unknown);
         }
         for cidr in own {
-            if let Some(end) = self.take_from_own(cidr)? {
+            if !self.tried.contains(&cidr)
+                && let Some(end) = self.take_from_own(cidr)?
+            {
                 return Ok(end);
             }
         }
@@ -188,21 +195,30 @@ impl<'s, 'v> Search<'s, 'v> {
         self.borrow()
     }
 
+    /// Takes from the blocks that the caller expects to have room, before the host's other blocks are
+    /// known: a node with a thousand containers has a dozen full ones. `None` where that isn't enough.
+    fn take_from_likely(&mut self) -> Result<Option<End>, IpamError> {
+        let likely = &self.facts.request.likely_blocks;
+        if likely.is_empty() {
+            return Ok(None);
+        }
+        let (own, given_up) = self.affine()?;
+        // Those that are to be given up have to be read anyway.
+        if !given_up.is_empty() {
+            return Ok(None);
+        }
+        for cidr in likely.iter().filter(|cidr| own.contains(cidr)) {
+            if let Some(end) = self.take_from_own(*cidr)? {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    }
+
     /// The host's own blocks in the chosen pools, in the order of their keys. Blocks whose pool
     /// stopped selecting the node are given up on the way, if they are empty.
     fn own_blocks(&mut self) -> Result<Vec<IpNet>, IpamError> {
-        let facts = self.facts;
-        let (mut own, mut given_up) = (Vec::new(), Vec::new());
-        for cidr in self.stage.view.affinities_of(&facts.owner, Some(self.family)) {
-            if self.choice.pools.iter().any(|pool| pool.cidr.contains(&cidr)) {
-                own.push(cidr);
-            } else if let Some(pool) =
-                facts.pools.iter().find(|pool| pool.is_enabled() && pool.cidr.contains(&cidr))
-                && !pool.selects_node(&facts.labels)?
-            {
-                given_up.push(cidr);
-            }
-        }
+        let (own, given_up) = self.affine()?;
         self.owned.extend(&own);
         for cidr in own.iter().chain(&given_up) {
             if matches!(self.stage.view.block(*cidr), Fact::Unknown) {
@@ -215,6 +231,24 @@ impl<'s, 'v> Search<'s, 'v> {
             }
         }
         Ok(own)
+    }
+
+    /// The blocks that the host has an affinity for: those in the chosen pools, and those whose pool
+    /// stopped selecting the node.
+    fn affine(&self) -> Result<(Vec<IpNet>, Vec<IpNet>), IpamError> {
+        let facts = self.facts;
+        let (mut own, mut given_up) = (Vec::new(), Vec::new());
+        for cidr in self.stage.view.affinities_of(&facts.owner, Some(self.family)) {
+            if self.choice.pools.iter().any(|pool| pool.cidr.contains(&cidr)) {
+                own.push(cidr);
+            } else if let Some(pool) =
+                facts.pools.iter().find(|pool| pool.is_enabled() && pool.cidr.contains(&cidr))
+                && !pool.selects_node(&facts.labels)?
+            {
+                given_up.push(cidr);
+            }
+        }
+        Ok((own, given_up))
     }
 
     /// Gives an own empty block back, with its affinity (T5).
