@@ -46,6 +46,28 @@ rows! { only on memory:
         assert!(reads <= 3 && commits == 1, "{reads} reads, {commits} commits");
     }
 
+    async fn an_add_that_knows_where_to_look_takes_one_read_and_a_commit(cluster) {
+        crowded(cluster).await;
+        // Three full blocks, and one address of the fourth.
+        let mut last = None;
+        for index in 0..25 {
+            let handle = format!("h{index}");
+            last = cluster.assign("host-a", &handle).await.expect("assigned").block();
+        }
+        let likely_blocks = Vec::from_iter(last);
+        let request = AutoAssign { likely_blocks: likely_blocks.clone(), ..wanted("host-a", 1, 0) };
+        cluster.watched().asked.lock().expect("no panic").clear();
+        let (assigned, reads, commits) = cluster.count(async || cluster.auto(&request).await).await;
+        assert_eq!(assigned.expect("assigned").v4.addresses[0].block(), last);
+        assert_eq!((reads, commits), (1, 1));
+        let asked = cluster.watched().asked.lock().expect("no panic").clone();
+        let block = |query: &Query| match query {
+            Query::Key(libcalico::store::Key::Block(block)) => Some(*block),
+            _ => None,
+        };
+        assert_eq!(asked.iter().filter_map(block).collect::<Vec<_>>(), likely_blocks);
+    }
+
     async fn nothing_lists_all_blocks(cluster) {
         // Weak points 5 to 7.
         crowded(cluster).await;

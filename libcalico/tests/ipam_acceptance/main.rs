@@ -6,6 +6,7 @@ mod cluster;
 mod costs;
 #[path = "../support/etcd.rs"]
 mod etcd_server;
+mod hints;
 mod nodes;
 mod performance;
 mod pools;
