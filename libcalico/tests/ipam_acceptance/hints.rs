@@ -47,17 +47,24 @@ rows! {
 
     async fn a_hint_keeps_no_block_that_is_to_be_given_up(cluster) {
         cluster.node("host-a", &[("rack", "1")]).await;
-        let selected = |cidr: &str, rack: &str| {
-            pool(&format!("pool-{rack}"), cidr).node_selector(&format!("rack == '{rack}'"))
+        let first = pool("pool1", "10.0.0.0/26").node_selector("rack == '1'");
+        cluster.pool(first).await;
+        cluster.pool(pool("pool2", "10.1.0.0/26")).await;
+        let from = |cidr: &str, likely: &str| AutoAssign {
+            v4_pools: cidrs(&[cidr]),
+            likely_blocks: vec![net(likely)],
+            handle: Some("h".into()),
+            ..wanted("host-a", 1, 0)
         };
-        cluster.pool(selected("10.0.0.0/26", "1")).await;
-        cluster.pool(selected("10.1.0.0/26", "2")).await;
-        let old = cluster.assign("host-a", "h").await.expect("assigned").block().expect("a block");
+        for cidr in ["10.0.0.0/26", "10.1.0.0/26"] {
+            cluster.auto(&from(cidr, cidr)).await.expect("assigned");
+        }
+        let owner = AffinityOwner::host("host-a");
+        assert_eq!(cluster.affinities(&owner).await.len(), 2);
         cluster.release("h").await;
         cluster.node("host-a", &[("rack", "2")]).await;
-        let request = AutoAssign { likely_blocks: vec![old], ..wanted("host-a", 1, 0) };
+        let request = AutoAssign { likely_blocks: vec![net("10.1.0.0/26")], ..wanted("host-a", 1, 0) };
         cluster.auto(&request).await.expect("assigned");
-        let owner = AffinityOwner::host("host-a");
         assert_eq!(cluster.affinities(&owner).await, [net("10.1.0.0/26")]);
     }
 
