@@ -13,9 +13,9 @@ use std::task::Poll;
 use cni_ipam::datastore::Datastore;
 use cni_ipam::request::{self, Addresses};
 use cni_ipam::run;
+use libcalico::clock;
 use libcalico::ipam::{Allocator, IpamError, IpamErrorKind};
 use libcalico::store::{Action, Change, Document, Guard, Query};
-use time::OffsetDateTime;
 
 use crate::attachment::Attachment;
 use crate::dataplane::{HOST_MAC, Sockets};
@@ -233,7 +233,7 @@ impl<'a> Ladder<'a> {
         deadline: std::time::Instant,
     ) -> Result<(), IpamError> {
         let identity = &self.attachment.identity;
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let Addresses::These(mut requests) = request::these(&former.addresses, identity, now)
         else {
             return Ok(());
