@@ -480,3 +480,6 @@ impl Attached {
         result
     }
 }
+
+#[cfg(all(test, feature = "local"))]
+mod tests;
