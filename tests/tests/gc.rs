@@ -82,6 +82,12 @@ fn of_two_interfaces_only_the_stale_one_goes() {
         let kept: Vec<String> = addresses(&first)?.iter().map(ToString::to_string).collect();
         ensure!(kept.iter().all(|ip| endpoint.to_string().contains(ip.as_str())), "{endpoint:#}");
         gc(network, "calico", &[])?.done()?;
+        before.nothing_left()?;
+        // Both at once: each is the other's sibling, and the handle is both's.
+        for ifname in ["eth0", "net1"] {
+            add(network, "calico", "c1", "c1", ifname)?;
+        }
+        gc(network, "calico", &[])?.done()?;
         before.nothing_left()
     });
 }
