@@ -490,3 +490,6 @@ impl Attached {
         result
     }
 }
+
+#[cfg(all(test, feature = "local"))]
+mod tests;

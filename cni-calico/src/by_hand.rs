@@ -20,12 +20,12 @@ use cni_ipam::identity::{BY_HAND, Identity};
 use cni_ipam::request::{self, Addresses};
 use cni_ipam::run::Deadline;
 use cni_ipam::{add as ipam_add, fault, lock, run};
+use libcalico::clock;
 use libcalico::ipam::{AutoAssign, PoolRef};
 use libcalico::resources::WorkloadEndpoint;
 use libcalico::resources::time::go_timestamp;
 use libcalico::store::{Document, Key, Query};
 use netutils::{Device, Netlink, Netns, NetnsError, sysctl};
-use time::OffsetDateTime;
 
 use crate::add::{self, Shape, Source};
 use crate::attachment::Attachment;
@@ -94,7 +94,7 @@ impl Ask {
 
     /// The request to IPAM. `reuse`: whether addresses that the container has already will do.
     fn request(&self, identity: &Identity, reuse: bool) -> Addresses {
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let (v6, pool) = match self {
             Ask::This(ip) => return request::these(&[*ip], identity, now),
             Ask::Ipv4(pool) => (false, pool),
@@ -177,7 +177,7 @@ impl ByHand {
             queues: attachment.conf.queues()?,
             mac: attachment.mac()?,
         };
-        let (now, end) = (OffsetDateTime::now_utc(), Deadline::after(LIMIT));
+        let (now, end) = (clock::now(), Deadline::after(LIMIT));
         let attached =
             add::attach(&attachment, &self.datastore, &sockets, &source, shape, now, end).await?;
         Ok(attached.addresses)

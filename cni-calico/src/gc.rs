@@ -20,7 +20,7 @@ use crate::dataplane::{self, HOST_MAC};
 use crate::delegate::Delegate;
 use crate::endpoint::{EndpointId, Stored};
 use crate::host_link::{self, HostLink, Marked, Owner};
-use crate::release::Release;
+use crate::release::{Release, TOGETHER};
 use crate::{owed, unmarked};
 
 /// Removes what is in no valid attachment.
@@ -142,15 +142,11 @@ impl Gc<'_> {
         let documents = results.next().unwrap_or_default();
         let handles = results.next().unwrap_or_default();
         let handles: BTreeSet<Key> = handles.into_iter().map(|document| document.key).collect();
-        for document in &documents {
-            let Stored { endpoint, .. } = Stored::read_damaged(document);
-            if !self.is_stale(&endpoint, &handles) {
-                continue;
-            }
-            if let Err(error) = self.release(&endpoint, deadline).await {
-                problems
-                    .push(format!("WorkloadEndpoint {}: {}", endpoint.metadata.name, error.msg));
-            }
+        let endpoints = documents.iter().map(|document| Stored::read_damaged(document).endpoint);
+        let stale: Vec<WorkloadEndpoint> =
+            endpoints.filter(|endpoint| self.is_stale(endpoint, &handles)).collect();
+        for some in stale.chunks(TOGETHER) {
+            self.release(some, deadline, problems).await;
         }
         self.remove_abandoned(&documents, problems).await?;
         if self.own_ipam {
@@ -210,12 +206,51 @@ impl Gc<'_> {
             && !self.valid.has(&spec.container_id, ifname)
     }
 
-    /// Takes back what a container has that is gone: its link first, which nobody marked if upstream
-    /// made it.
-    async fn release(&self, stale: &WorkloadEndpoint, deadline: Instant) -> Result<(), Error> {
+    /// Takes back what containers have that are gone: their links first, then the rest of all of them
+    /// together. Where that fails it is tried again one by one: what one of them is refused for keeps
+    /// none of the others.
+    async fn release(
+        &self,
+        stale: &[WorkloadEndpoint],
+        deadline: Instant,
+        problems: &mut Vec<String>,
+    ) {
+        let mut told = |stale: &WorkloadEndpoint, error: Error| {
+            problems.push(format!("WorkloadEndpoint {}: {}", stale.metadata.name, error.msg));
+        };
+        let mut unlinked = Vec::new();
+        for stale in stale {
+            let identity = self.identity(stale);
+            match self.unlink(&identity, stale).await {
+                Ok(endpoint) => unlinked.push((stale, identity, endpoint)),
+                Err(error) => told(stale, error),
+            }
+        }
+        let own_ipam = self.own_ipam;
+        let releases: Vec<Release<'_>> = unlinked
+            .iter()
+            .map(|(_, identity, endpoint)| Release { identity, endpoint: Some(endpoint), own_ipam })
+            .collect();
+        let store = &*self.datastore.store;
+        if Release::carry_out_together(&releases, store, deadline).await.is_ok() {
+            return;
+        }
+        for (release, (stale, ..)) in releases.iter().zip(&unlinked) {
+            let outcome = match release.read(store, deadline).await {
+                Ok(found) => release.carry_out(store, found, None, deadline).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                told(stale, error.into());
+            }
+        }
+    }
+
+    /// Whose an endpoint of this network is.
+    fn identity(&self, stale: &WorkloadEndpoint) -> Identity {
         let spec = &stale.spec;
         let namespace = stale.metadata.namespace.clone();
-        let identity = Identity {
+        Identity {
             workload: match spec.orchestrator.as_str() {
                 "k8s" => Workload::Pod { namespace, name: spec.pod.clone() },
                 _ => Workload::Container { namespace },
@@ -224,18 +259,21 @@ impl Gc<'_> {
             ifname: spec.endpoint.clone(),
             node: self.node.into(),
             network: self.network.into(),
-        };
-        let names = HostLink::here(&identity)?;
-        for link in names.find(self.host, Some(&spec.interface_name)).await? {
+        }
+    }
+
+    /// Removes the link of a container that is gone, which nobody marked if upstream made it.
+    async fn unlink(
+        &self,
+        identity: &Identity,
+        stale: &WorkloadEndpoint,
+    ) -> Result<EndpointId, Error> {
+        let names = HostLink::here(identity)?;
+        for link in names.find(self.host, Some(&stale.spec.interface_name)).await? {
             if names.owner(&link) != Owner::Another {
                 dataplane::remove(self.host, link.index).await?;
             }
         }
-        let endpoint = EndpointId::of(&identity)?;
-        let release =
-            Release { identity: &identity, endpoint: Some(&endpoint), own_ipam: self.own_ipam };
-        let store = &*self.datastore.store;
-        let found = release.read(store, deadline).await.map_err(Error::from)?;
-        release.carry_out(store, found, None, deadline).await.map_err(Error::from)
+        EndpointId::of(identity)
     }
 }

@@ -13,9 +13,9 @@ use std::task::Poll;
 use cni_ipam::datastore::Datastore;
 use cni_ipam::request::{self, Addresses};
 use cni_ipam::run;
+use libcalico::clock;
 use libcalico::ipam::{Allocator, IpamError, IpamErrorKind};
 use libcalico::store::{Action, Change, Document, Guard, Query};
-use time::OffsetDateTime;
 
 use crate::attachment::Attachment;
 use crate::dataplane::{HOST_MAC, Sockets};
@@ -185,13 +185,17 @@ impl<'a> Ladder<'a> {
         let deadline = run::deadline(run::DEL_STORE_LIMIT);
         let allocator = Allocator::new(&*self.datastore.store);
         let handle = self.attachment.identity.handle();
-        if let Some(former) = &rung.from_former {
-            self.hand_back(former, &allocator, deadline).await?;
-        }
         let mut attempt = 0;
         loop {
             attempt += 1;
             let written = self.written(rung, deadline).await?;
+            // One commit took the addresses and wrote the endpoint. Had it not been made, the former
+            // sandbox might be gone by now, and nobody would release what it is given.
+            if written.is_some()
+                && let Some(former) = &rung.from_former
+            {
+                self.hand_back(former, &allocator, deadline).await?;
+            }
             if let Some(written) = &written
                 && rung.releases == Releases::Added
             {
@@ -225,7 +229,7 @@ impl<'a> Ladder<'a> {
         }
     }
 
-    /// Gives a former sandbox the addresses again that this ADD took from it, if it did.
+    /// Gives a former sandbox the addresses again that this ADD took from it.
     async fn hand_back(
         &self,
         former: &Held,
@@ -233,14 +237,14 @@ impl<'a> Ladder<'a> {
         deadline: std::time::Instant,
     ) -> Result<(), IpamError> {
         let identity = &self.attachment.identity;
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let Addresses::These(mut requests) = request::these(&former.addresses, identity, now)
         else {
             return Ok(());
         };
         for request in &mut requests {
             request.from = request.handle.replace(former.handle.clone());
-            // It has them, if nothing was taken.
+            // It has them, if this is tried again.
             request.reuse = true;
         }
         match allocator.assign_ips(&requests, None, None, deadline).await {

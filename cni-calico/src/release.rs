@@ -57,6 +57,16 @@ pub struct Release<'a> {
     pub own_ipam: bool,
 }
 
+/// How many are taken back together: a commit has so much room beside IPAM's own changes.
+pub const TOGETHER: usize = 16;
+
+/// What of a release goes in one commit.
+struct Share {
+    handles: Vec<String>,
+    /// Of the endpoint, where it is the container's.
+    delete: Option<Change>,
+}
+
 /// What was read for IPAM together with the endpoints: it spares a release its own reading.
 pub struct Prefetched {
     /// The addresses that the runtime remembers of ADD.
@@ -115,6 +125,27 @@ impl Release<'_> {
         Ok(self.find(snapshot.results.first().map(Vec::as_slice).unwrap_or_default()))
     }
 
+    /// Takes several back in one commit, of at most [`TOGETHER`]: each of them whole or not at all.
+    pub async fn carry_out_together(
+        releases: &[Release<'_>],
+        store: &dyn Store,
+        deadline: Instant,
+    ) -> Result<(), ReleaseError> {
+        let queries: Vec<Query> = releases.iter().filter_map(Release::query).collect();
+        let snapshot = store.read(&queries, deadline).await?;
+        let mut answers = snapshot.results.into_iter();
+        let allocator = Allocator::new(store);
+        let (mut handles, mut deletes) = (Vec::new(), Vec::new());
+        for release in releases {
+            let answer = release.query().and_then(|_| answers.next()).unwrap_or_default();
+            let share = release.share(&allocator, &release.find(&answer), deadline).await?;
+            handles.extend(share.handles);
+            deletes.extend(share.delete);
+        }
+        allocator.release_by_handle(&handles, None, deletes, deadline).await?;
+        Ok(())
+    }
+
     async fn commit(
         &self,
         store: &dyn Store,
@@ -122,29 +153,8 @@ impl Release<'_> {
         prefetched: Option<Prefetched>,
         deadline: Instant,
     ) -> Result<(), IpamError> {
-        // Of a pod, the endpoint may be a later sandbox's: then only the addresses go.
-        let mine = found
-            .mine
-            .as_ref()
-            .filter(|mine| self.endpoint.is_some_and(|endpoint| endpoint.owns(&mine.endpoint)));
-        let delete =
-            mine.map(|mine| Change::delete(mine.document.key.clone(), mine.document.revision));
         let allocator = Allocator::new(store);
-        let mut handles = Vec::new();
-        if self.own_ipam {
-            // A handle may be another interface's of the container too: then only the addresses of
-            // this one go.
-            let (shared, own) = self.networks(mine, &found.siblings);
-            for network in shared {
-                self.release_some(&allocator, network, mine, deadline).await?;
-            }
-            for network in own {
-                match network == self.identity.network {
-                    true => handles.extend(self.identity.handles()),
-                    false => handles.push(names::handle_id(network, &self.identity.container_id)),
-                }
-            }
-        }
+        let Share { handles, delete } = self.share(&allocator, found, deadline).await?;
         // What was read was about the handles of this network alone.
         let prefetched = prefetched.filter(|_| handles == self.identity.handles());
         let (remembered, snapshot) = match prefetched {
@@ -156,6 +166,37 @@ impl Release<'_> {
             .release_by_handle_of(&handles, &remembered, snapshot, delete, deadline)
             .await
             .map(drop)
+    }
+
+    /// What of it goes in one commit. Addresses whose handle is another interface's of the container
+    /// too are released at once: of that handle only those go.
+    async fn share(
+        &self,
+        allocator: &Allocator<'_>,
+        found: &Found,
+        deadline: Instant,
+    ) -> Result<Share, IpamError> {
+        // Of a pod, the endpoint may be a later sandbox's: then only the addresses go.
+        let mine = found
+            .mine
+            .as_ref()
+            .filter(|mine| self.endpoint.is_some_and(|endpoint| endpoint.owns(&mine.endpoint)));
+        let delete =
+            mine.map(|mine| Change::delete(mine.document.key.clone(), mine.document.revision));
+        let mut handles = Vec::new();
+        if self.own_ipam {
+            let (shared, own) = self.networks(mine, &found.siblings);
+            for network in shared {
+                self.release_some(allocator, network, mine, deadline).await?;
+            }
+            for network in own {
+                match network == self.identity.network {
+                    true => handles.extend(self.identity.handles()),
+                    false => handles.push(names::handle_id(network, &self.identity.container_id)),
+                }
+            }
+        }
+        Ok(Share { handles, delete })
     }
 
     /// The networks that the interface is in: those whose handle is also a sibling's, and those

@@ -4,6 +4,7 @@
 use time::{Duration, OffsetDateTime};
 
 /// Now; in a build with fault points as wrong as a test wants it.
+#[expect(clippy::disallowed_methods, reason = "here is what takes its place")]
 pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc().saturating_add(Duration::seconds(fault_points::clock_error!()))
 }

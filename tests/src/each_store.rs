@@ -4,28 +4,53 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::host::Host;
-use crate::network::Network;
+use crate::network::{Backend, Network};
 use crate::plugin::Call;
 use crate::pod::Pod;
-use crate::scene::scene;
+use crate::scene::{Scene, scene};
 use crate::store::Stores;
 
 /// Where resources are.
 pub const RESOURCES: &str = "/calico/resources/v3/projectcalico.org";
 
-/// Plays a test on the local store and on etcd, each on a host of its own with dual stack.
+/// Plays a test of containers on one kind of store after the other: each time a
+/// [`Network::dual_stack`] on a host of its own.
 pub fn on_each_store(name: &str, body: impl Fn(&mut Network) -> Result<()>) {
-    scene(&format!("{name}-local"), |scene| body(&mut Network::standalone(scene)?));
-    scene(&format!("{name}-etcd"), |scene| {
-        let mut network = Network::etcd(scene)?;
-        let ipam = &mut network.conflist_mut()["plugins"][0]["ipam"];
-        ipam["assign_ipv4"] = json!("true");
-        ipam["assign_ipv6"] = json!("true");
-        body(&mut network)
-    });
+    for backend in [Backend::Local, Backend::Etcd] {
+        on_store(name, backend, |scene| body(&mut Network::dual_stack(scene, backend)?));
+    }
+}
+
+/// Makes tests of each function, for an operator's command on a store without pools:
+/// `local::<name>` and `etcd::<name>`. The functions get a [`Network::without_pools`].
+#[macro_export]
+macro_rules! on_both_stores {
+    ($($name:ident)*) => {
+        mod local {
+            $(#[test]
+            fn $name() {
+                $crate::play(stringify!($name), $crate::Backend::Local, super::$name);
+            })*
+        }
+        mod etcd {
+            $(#[test]
+            fn $name() {
+                $crate::play(stringify!($name), $crate::Backend::Etcd, super::$name);
+            })*
+        }
+    };
+}
+
+/// Plays a test on a host with a store of this kind, which has no pools.
+pub fn play(name: &str, backend: Backend, body: fn(&Network) -> Result<()>) {
+    on_store(name, backend, |scene| body(&Network::without_pools(scene, backend)?));
+}
+
+fn on_store(name: &str, backend: Backend, body: impl FnOnce(&Scene) -> Result<()>) {
+    scene(&format!("{name}-{backend:?}").to_lowercase(), body);
 }
 
 impl Network {

@@ -14,7 +14,7 @@ use crate::leak::Before;
 use crate::objects::{self, Object};
 use crate::plugin::Call;
 use crate::pod::Pod;
-use crate::scene::{Scene, scene};
+use crate::scene::Scene;
 use crate::store::Stores;
 
 /// The name of the only host of a network.
@@ -48,6 +48,18 @@ impl Network {
     /// `conf/etcd.conflist`, with an etcd on the host that has a pool of each family.
     pub fn etcd(scene: &Scene) -> Result<Network> {
         Network::on_etcd(scene, "etcd", EtcdMode::Plain)
+    }
+
+    /// A network on a store of this kind, with dual stack and a pool of each family.
+    pub fn dual_stack(scene: &Scene, backend: Backend) -> Result<Network> {
+        let mut network = match backend {
+            Backend::Local => Network::standalone(scene)?,
+            Backend::Etcd => Network::etcd(scene)?,
+        };
+        let ipam = &mut network.conflist["plugins"][0]["ipam"];
+        ipam["assign_ipv4"] = json!("true");
+        ipam["assign_ipv6"] = json!("true");
+        Ok(network)
     }
 
     /// `conf/etcd-tls.conflist`: the same over TLS with a client's certificate.
@@ -206,30 +218,4 @@ pub fn addresses(result: &Value) -> Result<Vec<IpAddr>> {
             Ok(text.parse::<IpNet>().with_context(|| text.to_owned())?.addr())
         })
         .collect()
-}
-
-/// Makes a test of each function on each kind of store: `local::<name>` and `etcd::<name>`. The
-/// functions get a [`Network::without_pools`].
-#[macro_export]
-macro_rules! on_both_stores {
-    ($($name:ident)*) => {
-        mod local {
-            $(#[test]
-            fn $name() {
-                $crate::play(stringify!($name), $crate::Backend::Local, super::$name);
-            })*
-        }
-        mod etcd {
-            $(#[test]
-            fn $name() {
-                $crate::play(stringify!($name), $crate::Backend::Etcd, super::$name);
-            })*
-        }
-    };
-}
-
-/// Plays a test on a host with a store of this kind.
-pub fn play(name: &str, backend: Backend, body: fn(&Network) -> Result<()>) {
-    let name = format!("{name}-{backend:?}").to_lowercase();
-    scene(&name, |scene| body(&Network::without_pools(scene, backend)?));
 }

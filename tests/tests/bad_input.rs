@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::{Before, Call, Etcd, Network, Pod, Stores, scene};
+use tests::{Before, Call, Etcd, Network, Pod, Stores, objects, scene};
 
 /// The longest that any refusal may take: a silent store's deadline with some slack.
 const BOUND: Duration = Duration::from_secs(20);
@@ -312,13 +312,8 @@ fn pool(etcd: &Etcd, name: &str, mut spec: Value) -> Result<()> {
     ] {
         spec[member] = value;
     }
-    let object = json!({
-        "kind": "IPPool", "apiVersion": "projectcalico.org/v3",
-        "metadata": {"name": name, "uid": "48618746-17bb-40d0-ba4d-e2a3f4932b8e",
-                     "creationTimestamp": "2026-11-21T15:04:33Z"},
-        "spec": spec,
-    });
-    etcd.put(&format!("/calico/resources/v3/projectcalico.org/ippools/{name}"), &object.to_string())
+    let (key, object) = objects::resource("IPPool", "ippools", name, spec);
+    etcd.put(&key, &object.to_string())
 }
 
 #[test]

@@ -82,6 +82,12 @@ fn of_two_interfaces_only_the_stale_one_goes() {
         let kept: Vec<String> = addresses(&first)?.iter().map(ToString::to_string).collect();
         ensure!(kept.iter().all(|ip| endpoint.to_string().contains(ip.as_str())), "{endpoint:#}");
         gc(network, "calico", &[])?.done()?;
+        before.nothing_left()?;
+        // Both at once: each is the other's sibling, and the handle is both's.
+        for ifname in ["eth0", "net1"] {
+            add(network, "calico", "c1", "c1", ifname)?;
+        }
+        gc(network, "calico", &[])?.done()?;
         before.nothing_left()
     });
 }
@@ -277,8 +283,41 @@ fn what_cannot_be_removed_is_told_and_keeps_nothing_else() {
         ensure!(!message.contains("c2"), "{message}");
         let dump = network.store().dump()?;
         ensure!(dump.allocations().iter().all(|(_, _, handle)| handle == "calico.c1"), "{dump:#?}");
+        ensure!(dump.endpoints().len() == 1, "{dump:#?}");
         network.store().put(handle, &good.to_string())?;
         gc(network, "calico", &[])?.done()?;
+        before.nothing_left()
+    });
+}
+
+#[test]
+fn a_block_that_cannot_be_read_is_told_and_keeps_nothing_else() {
+    on_each_store("gc-block", |network| {
+        let before = network.before()?;
+        for id in ["c1", "c2"] {
+            network.ipam("ADD")?.container(id).result()?;
+        }
+        let mut config = network.config()?;
+        config["cniVersion"] = json!("1.1.0");
+        config["cni.dev/valid-attachments"] = json!([]);
+        let collect = network.ipam("GC")?.config(&config);
+        let v4 = "/calico/ipam/v2/assignment/ipv4/block/";
+        let dump = network.store().dump()?;
+        let (key, good) = dump.under(v4).next().context("no block")?;
+        network.store().put(key, "{")?;
+        let cidr = good["cidr"].as_str().context("no cidr")?;
+        for at in 0..2 {
+            let (code, message) = collect.error()?;
+            ensure!(code == 120 && message.contains(cidr), "{code} {message}");
+            // The second time they have nothing else, so that nothing tells whose they are.
+            let names_handles = ["calico.c1", "calico.c2"].iter().all(|id| message.contains(id));
+            ensure!(names_handles == (at == 0), "{message}");
+            let dump = network.store().dump()?;
+            ensure!(dump.allocations().is_empty(), "{dump:#?}");
+            ensure!(dump.handles().len() == 2, "{dump:#?}");
+        }
+        network.store().put(key, &good.to_string())?;
+        collect.done()?;
         before.nothing_left()
     });
 }

@@ -254,3 +254,94 @@ impl Ledger<'_> {
         self.note("ADD, four own blocks full", &self.call("ADD", "f8", small)?)
     }
 }
+
+/// How many containers there were on the node that collects; each second one is gone.
+const CONTAINERS: u32 = 1024;
+
+/// The most requests of a GC, by the plugin and by how many more nodes there are.
+const MOST_OF_GC: [(&str, u32, u64); 4] = [
+    ("calico-ipam", 0, 20),
+    ("calico-ipam", OTHERS, 23),
+    ("calico", 0, 130),
+    ("calico", OTHERS, 134),
+];
+
+#[test]
+fn a_gc_asks_for_many_at_once() {
+    for (program, others, most) in MOST_OF_GC {
+        scene(&format!("cost-gc-{program}-{others}"), |scene| {
+            let network = Network::without_pools(scene, Backend::Etcd)?;
+            let Stores::Etcd(etcd) = network.store() else { anyhow::bail!("no etcd") };
+            fill(&network, others)?;
+            let before = network.before()?;
+            let valid = crowd(&network, program == "calico")?;
+            let mut config = network.config()?;
+            config["cniVersion"] = json!("1.1.0");
+            config["cni.dev/valid-attachments"] = json!(valid);
+            let call = Call::new(network.host(), program, "GC").config(&config);
+            let total = || anyhow::Ok(etcd.requests()?.values().sum::<u64>());
+            let asked = total()?;
+            let answer = call.run()?;
+            ensure!(answer.exit == Some(0), "{answer:?}");
+            let asked = total()? - asked;
+            eprintln!("{program}, {others} more nodes: {asked} requests, {:?}", answer.elapsed);
+            let left = before.left()?;
+            let kept = CONTAINERS as usize / 2 * if program == "calico" { 3 } else { 2 };
+            ensure!(left.len() == kept, "{} things are left of {kept}", left.len());
+            ensure!(!left.iter().any(|line| line.contains("gone-")), "{left:#?}");
+            network.store().dump()?.consistent()?;
+            ensure!(asked <= most, "{program}, {others} more nodes: {asked} requests");
+            Ok(())
+        });
+    }
+}
+
+/// Full blocks of this node, and an endpoint for each address; the containers that are still there.
+fn crowd(network: &Network, has_endpoints: bool) -> Result<Vec<Value>> {
+    let node = network.host().name();
+    let (mut documents, mut valid) = (Vec::new(), Vec::new());
+    for block in 0..CONTAINERS / 64 {
+        // Beside those that others have.
+        let at = (block * 5 + 1) * 64;
+        let cidr = format!("10.65.{}.{}", at / 256, at % 256);
+        let state = ["gone", "kept"];
+        let ids: Vec<String> =
+            (0..64).map(|o| format!("{}-{}", state[o as usize % 2], block * 64 + o)).collect();
+        let attributes: Vec<Value> = ids
+            .iter()
+            .map(|id| json!({"handle_id": format!("calico.{id}"), "secondary": {"node": node}}))
+            .collect();
+        let value = json!({
+            "cidr": format!("{cidr}/26"), "affinity": format!("host:{node}"),
+            "allocations": (0..64).collect::<Vec<u32>>(), "unallocated": [],
+            "attributes": attributes, "sequenceNumber": 7, "deleted": false,
+        });
+        documents.push((format!("/calico/ipam/v2/assignment/ipv4/block/{cidr}-26"), value));
+        let affinity = json!({"state": "confirmed", "deleted": false});
+        documents.push((format!("/calico/ipam/v2/host/{node}/ipv4/block/{cidr}-26"), affinity));
+        for (ordinal, id) in (0u32..).zip(&ids) {
+            let handle = format!("/calico/ipam/v2/handle/calico.{id}");
+            documents.push((handle, json!({"block": {format!("{cidr}/26"): 1}, "deleted": false})));
+            if id.starts_with("kept") {
+                valid.push(json!({"containerID": id, "ifname": "eth0"}));
+            }
+            if has_endpoints {
+                let ip = format!("10.65.{}.{}/32", at / 256, at % 256 + ordinal);
+                let id_in_name = id.replace('-', "--");
+                let name = format!("{}-cni-{id_in_name}-eth0", node.replace('-', "--"));
+                let spec = json!({
+                    "node": node, "orchestrator": "cni", "endpoint": "eth0", "containerID": id,
+                    "ipNetworks": [ip], "interfaceName": format!("cali{id}"),
+                    "profiles": ["calico"],
+                });
+                let (_, mut endpoint) =
+                    objects::resource("WorkloadEndpoint", "workloadendpoints", &name, spec);
+                endpoint["metadata"]["namespace"] = json!("default");
+                let folder = "/calico/resources/v3/projectcalico.org/workloadendpoints/default";
+                documents.push((format!("{folder}/{name}"), endpoint));
+            }
+        }
+    }
+    network.put(documents)?;
+    Ok(valid)
+}

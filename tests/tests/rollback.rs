@@ -9,7 +9,10 @@ use ipnet::IpNet;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tests::{Before, Network, Proxy, RESOURCES, Stores, addresses, on_each_store, scene};
+use tests::{
+    Answer, Before, Network, Pod, Proxy, RESOURCES, Stores, addresses, objects, on_each_store,
+    scene,
+};
 
 const ID: &str = "c1";
 
@@ -101,16 +104,7 @@ fn a_full_pool_leaves_nothing() {
         let (key, cidr) = v4_pool(network)?;
         let small = IpNet::new(cidr.network(), 30)?;
         network.store().delete(&key)?;
-        let mut pool = json!({
-            "kind": "IPPool", "apiVersion": "projectcalico.org/v3",
-            "metadata": {"name": "small", "uid": "cca955fb-e8c8-4916-aee1-ecfb73ef0585",
-                         "creationTimestamp": "2026-11-21T15:04:33Z"},
-            "spec": {"cidr": small.to_string(), "blockSize": 32, "nodeSelector": "all()",
-                     "vxlanMode": "Never", "ipipMode": "Never",
-                     "allowedUses": ["Workload"], "assignmentMode": "Automatic"},
-        });
-        pool["spec"]["blockSize"] = json!(30);
-        network.store().put(&format!("{RESOURCES}/ippools/small"), &pool.to_string())?;
+        network.put([objects::pool("small", &small.to_string(), 30)])?;
         let pods: Vec<_> = (0..5)
             .map(|number| network.host().pod(&format!("p{number}")))
             .collect::<Result<_>>()?;
@@ -203,6 +197,20 @@ fn verbs(network: &Network) -> Result<String> {
     Ok(verbs)
 }
 
+/// An ADD that gets a signal once its IPAM plugin has written a file, and fails of it.
+fn interrupted(network: &Network, pod: &Pod, file: &str, signal: Signal) -> Result<Answer> {
+    let running = network.call("ADD")?.container(ID).pod(pod).start()?;
+    let file = network.host().path(file);
+    while !file.exists() {
+        thread::yield_now();
+    }
+    running.signal(signal)?;
+    let answer = running.answer()?;
+    let (code, message) = answer.error()?;
+    ensure!(code == 11 && message.contains("signal"), "{code} {message}");
+    Ok(answer)
+}
+
 #[test]
 fn another_ipam_plugin_that_fails_is_called_back_and_nothing_is_left() {
     on_each_store("undo-delegate", |network| {
@@ -235,15 +243,8 @@ fn a_signal_ends_an_add_that_waits_for_another_ipam_plugin() {
         let pod = network.host().pod("p1")?;
         recorder(network, "exec sleep 1000")?;
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-            let running = network.call("ADD")?.container(ID).pod(&pod).start()?;
             // It hangs once it has said so.
-            while !network.host().path("/run/verbs").exists() {
-                thread::yield_now();
-            }
-            running.signal(signal)?;
-            let answer = running.answer()?;
-            let (code, message) = answer.error()?;
-            ensure!(code == 11 && message.contains("signal"), "{code} {message}");
+            let answer = interrupted(network, &pod, "/run/verbs", signal)?;
             ensure!(answer.elapsed < Duration::from_secs(10), "it took {:?}", answer.elapsed);
             ensure!(verbs(network)? == "ADD DEL");
             before.nothing_left().with_context(|| signal.to_string())?;
@@ -260,15 +261,9 @@ fn a_signal_lets_another_ipam_plugin_finish_what_it_has_begun() {
         let pod = network.host().pod("p1")?;
         // What is killed in its pause leaves a reservation that names nobody, as host-local does.
         recorder(network, "echo > /run/lease; sleep 0.3; echo $CNI_CONTAINERID > /run/lease")?;
-        let lease = network.host().path("/run/lease");
-        let running = network.call("ADD")?.container(ID).pod(&pod).start()?;
-        while !lease.exists() {
-            thread::yield_now();
-        }
-        running.signal(Signal::SIGTERM)?;
-        let (code, message) = running.answer()?.error()?;
-        ensure!(code == 11 && message.contains("signal"), "{code} {message}");
+        interrupted(network, &pod, "/run/lease", Signal::SIGTERM)?;
         ensure!(verbs(network)? == "ADD DEL");
+        let lease = network.host().path("/run/lease");
         let written = std::fs::read_to_string(&lease)?;
         ensure!(written.trim() == ID, "{written:?}");
         std::fs::remove_file(lease)?;

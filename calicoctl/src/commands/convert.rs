@@ -15,10 +15,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use libcalico::client::prepare_create;
+use libcalico::clock;
 use libcalico::resources::schema;
 use object::ConvertError;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Outcome;
@@ -130,7 +130,7 @@ pub fn convert(input: &Value) -> Result<Value, ConvertError> {
 /// Whether v3 would take it.
 fn validate(converted: &Value) -> Result<(), String> {
     let mut resource = schema::read(converted.clone()).map_err(|error| error.to_string())?;
-    let checked = prepare_create(&mut resource, OffsetDateTime::now_utc(), Uuid::nil());
+    let checked = prepare_create(&mut resource, clock::now(), Uuid::nil());
     checked.map(drop).map_err(|error| error.to_string())
 }
 

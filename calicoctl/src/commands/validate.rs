@@ -3,8 +3,8 @@
 
 use clap::Args;
 use libcalico::client::prepare_create;
+use libcalico::clock;
 use libcalico::resources::AnyResource;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Outcome;
@@ -39,6 +39,6 @@ impl Validate {
 /// Checks a resource as if it were new. A saved one may name the version that it was of.
 fn check(mut resource: AnyResource) -> Result<(), String> {
     resource.metadata.resource_version.clear();
-    let checked = prepare_create(&mut resource, OffsetDateTime::now_utc(), Uuid::nil());
+    let checked = prepare_create(&mut resource, clock::now(), Uuid::nil());
     checked.map(drop).map_err(|error| error.to_string())
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use time::OffsetDateTime;
+use libcalico::clock;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -26,7 +26,7 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let metadata = event.metadata();
         let place = metadata.file().and_then(|file| file.rsplit('/').next()).unwrap_or("?");
         write!(

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::client::ErrorKind;
+use crate::clock;
 use crate::resources::{Object, encode};
 use crate::store::{Action, Fault, Guard, MemoryStore, Revision};
 
@@ -190,7 +191,7 @@ async fn pools_that_somebody_made_before_are_left_alone() {
 
 /// What an operator's first command leaves in an embedded store.
 async fn begun_by_an_operator(store: &MemoryStore) {
-    let (now, present) = (OffsetDateTime::now_utc(), Present::default());
+    let (now, present) = (clock::now(), Present::default());
     let changes = plan(&present, SetUp::Operator, now, Uuid::new_v4).unwrap();
     store.commit(&changes, deadline()).await.unwrap();
     assert!(is_undecided(&cluster(store).await));

@@ -3,7 +3,9 @@
 //! allocated.
 
 mod assign;
+mod cooldown;
 mod release;
+mod structure;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -244,73 +246,6 @@ impl Block {
         codec::encode(self)
     }
 
-    /// The structural rules that it breaks (`reference/datamodel.md` 6.3). Records that nothing
-    /// refers to are harmless and not among them.
-    pub fn problems(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let size = address::size(self.cidr);
-        if size > MAX_ADDRESSES || self.allocations.len() as u128 != size {
-            found.push(format!("{} allocations for {size} addresses", self.allocations.len()));
-            return found;
-        }
-        let records = self.records().len();
-        for (ordinal, index) in self.allocations.iter().enumerate() {
-            if let Some(index) = index.filter(|index| *index as usize >= records) {
-                found.push(format!("ordinal {ordinal} refers to record {index} of {records}"));
-            }
-        }
-        let mut free = vec![false; self.allocations.len()];
-        for ordinal in &self.unallocated {
-            match free.get_mut(*ordinal as usize) {
-                None => found.push(format!("free ordinal {ordinal} is out of range")),
-                Some(seen) if *seen => found.push(format!("ordinal {ordinal} is free twice")),
-                Some(seen) => *seen = true,
-            }
-        }
-        for (ordinal, (index, free)) in self.allocations.iter().zip(&free).enumerate() {
-            if index.is_some() == *free {
-                let both =
-                    if *free { "both free and allocated" } else { "neither free nor allocated" };
-                found.push(format!("ordinal {ordinal} is {both}"));
-            }
-        }
-        found
-    }
-
-    /// Writes what follows from the allocations anew: the free list (in its order, as far as it is
-    /// right), the records that something refers to, the sequence numbers of allocated addresses.
-    /// False if the allocations themselves are damaged: then nothing is changed.
-    pub(crate) fn rebuild_lists(&mut self) -> bool {
-        let records = self.records().len();
-        let size = address::size(self.cidr);
-        let refers_to_none =
-            |index: &u32| usize::try_from(*index).is_ok_and(|index| index >= records);
-        if size > MAX_ADDRESSES
-            || self.allocations.len() as u128 != size
-            || self.allocations.iter().flatten().any(refers_to_none)
-        {
-            return false;
-        }
-        let is_free =
-            |ordinal: u32| self.allocations.get(ordinal as usize).is_some_and(Option::is_none);
-        let mut seen = std::collections::BTreeSet::new();
-        let mut free: Vec<u32> = self.unallocated.clone();
-        free.retain(|ordinal| is_free(*ordinal) && seen.insert(*ordinal));
-        let all = 0..self.allocations.len() as u32;
-        free.extend(all.filter(|ordinal| is_free(*ordinal) && !seen.contains(ordinal)));
-        if let Some(numbers) = &mut self.sequence_number_for_allocation {
-            numbers.retain(|ordinal, _| {
-                let ordinal = ordinal.parse::<usize>().ok();
-                ordinal
-                    .and_then(|ordinal| self.allocations.get(ordinal))
-                    .is_some_and(Option::is_some)
-            });
-        }
-        self.unallocated = free;
-        self.drop_unreferenced_records();
-        true
-    }
-
     pub(crate) fn records(&self) -> &[AttributeRecord] {
         self.attributes.as_deref().unwrap_or_default()
     }
@@ -349,53 +284,6 @@ impl Block {
         self.affinity_claim_time = owner.map(|_| timestamp::format(now));
     }
 
-    /// Frees the addresses that have cooled down and drops the records that nothing refers to.
-    /// Whoever loads a block does this first. Answers whether anything changed.
-    pub fn collect(&mut self, now: OffsetDateTime, cooldown_seconds: i64) -> bool {
-        let warm: Vec<bool> = self
-            .records()
-            .iter()
-            .map(|record| has_cooled_down(record, now, cooldown_seconds))
-            .collect();
-        let mut changed = false;
-        for ordinal in 0..self.allocations.len() {
-            let allocation = &mut self.allocations[ordinal];
-            if allocation.is_some_and(|index| warm.get(index as usize) == Some(&true)) {
-                *allocation = None;
-                self.unallocated.push(ordinal as u32);
-                if let Some(sequence) = &mut self.sequence_number_for_allocation {
-                    sequence.remove(&ordinal.to_string());
-                }
-                changed = true;
-            }
-        }
-        self.drop_unreferenced_records() || changed
-    }
-
-    fn drop_unreferenced_records(&mut self) -> bool {
-        let Some(records) = self.attributes.take() else { return false };
-        let mut used = vec![false; records.len()];
-        for index in self.allocations.iter().flatten() {
-            if let Some(used) = used.get_mut(*index as usize) {
-                *used = true;
-            }
-        }
-        let mut renumbered = vec![0; records.len()];
-        let mut kept = Vec::with_capacity(records.len());
-        for (old, record) in records.into_iter().enumerate() {
-            if used[old] {
-                renumbered[old] = kept.len() as u32;
-                kept.push(record);
-            }
-        }
-        let changed = kept.len() != used.len();
-        for index in self.allocations.iter_mut().flatten() {
-            *index = renumbered.get(*index as usize).copied().unwrap_or(*index);
-        }
-        self.attributes = Some(kept);
-        changed
-    }
-
     fn ordinal(&self, ip: IpAddr) -> Result<u32, BlockError> {
         address::ordinal(self.cidr, ip)
             .and_then(|ordinal| u32::try_from(ordinal).ok())
@@ -427,14 +315,6 @@ impl Block {
     /// How many addresses are reserved, allocated or not.
     pub fn reserved_count(&self, filter: &AddressFilter) -> u128 {
         filter.count_in(self.cidr)
-    }
-
-    /// How many addresses cool down.
-    pub fn cooling_count(&self) -> usize {
-        let cooling = |index: &&u32| {
-            self.records().get(**index as usize).is_some_and(|record| record.released_at.is_some())
-        };
-        self.allocations.iter().flatten().filter(cooling).count()
     }
 
     /// The allocated addresses with their records, cooling ones included, in ascending order.
@@ -484,16 +364,6 @@ impl AttributeRecord {
     /// The handle, without what an old migration appended.
     pub fn handle(&self) -> Option<&str> {
         self.handle_id.as_deref().map(handle::sanitize)
-    }
-}
-
-fn has_cooled_down(record: &AttributeRecord, now: OffsetDateTime, cooldown_seconds: i64) -> bool {
-    let Some(released_at) = &record.released_at else { return false };
-    // Without a cooldown a released address is free at once; nor do we wait on a time that can't
-    // be read.
-    match timestamp::parse(released_at) {
-        Some(at) if cooldown_seconds > 0 => at + Duration::seconds(cooldown_seconds) < now,
-        _ => true,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use libcalico::clock;
 use libcalico::ipam::affinity::{Affinity, AffinityState};
 use libcalico::ipam::{Block, HostReserved, IpamConfig, IpamErrorKind};
 use libcalico::store::{AffinityOwner, AffinityType, Key};
@@ -227,7 +228,7 @@ rows! {
         cluster.nodes(&["host-a", "host-b"]).await;
         cluster.pool(pool("pool1", "10.0.0.0/26")).await;
         let (cidr, a) = (net("10.0.0.0/26"), AffinityOwner::host("host-a"));
-        let now = time::OffsetDateTime::now_utc();
+        let now = clock::now();
         let block = |owner: Option<&AffinityOwner>| Block::new(cidr, owner, None, now);
         for (window, state, left) in [
             ("W1", AffinityState::Pending, None),
@@ -332,7 +333,7 @@ rows! {
         cluster.nodes(&["host-a"]).await;
         cluster.pool(pool("pool1", "10.0.0.0/26")).await;
         cluster.config(|config| config.strict_affinity = true).await;
-        let block = Block::new(net("10.0.0.0/26"), None, None, time::OffsetDateTime::now_utc());
+        let block = Block::new(net("10.0.0.0/26"), None, None, clock::now());
         cluster.put(Key::Block(block.cidr), block.encode()).await;
         assert_eq!(found(&cluster.auto(&wanted("host-a", 1, 0)).await), 1);
         assert_eq!(cluster.affinities(&AffinityOwner::host("host-a")).await, [block.cidr]);

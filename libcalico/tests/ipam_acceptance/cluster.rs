@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use libcalico::clock;
 use libcalico::config::Settings;
 use libcalico::ipam::check::{Severity, check};
 use libcalico::ipam::{
@@ -20,7 +21,6 @@ use libcalico::store::{
     Prefix, Query, Revision, Snapshot, Store, StoreError, Watch,
 };
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 
 /// A store with pools, nodes and addresses.
 pub struct Cluster {
@@ -196,7 +196,7 @@ impl Cluster {
     pub fn allocator(&self) -> Allocator<'_> {
         let ahead = self.ahead.clone();
         Allocator::with_clock(&*self.store, move || {
-            OffsetDateTime::now_utc() + time::Duration::seconds(ahead.load(Ordering::Relaxed))
+            clock::now() + time::Duration::seconds(ahead.load(Ordering::Relaxed))
         })
     }
 

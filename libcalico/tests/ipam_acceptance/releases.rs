@@ -1,5 +1,6 @@
 //! 16.2: releases, attributes, uses, reservations; 16.3 and 16.4: lifecycle, per-handle maximum.
 
+use libcalico::clock;
 use libcalico::ipam::{AutoAssign, HostReserved, IntendedUse, IpamErrorKind};
 use libcalico::store::AffinityOwner;
 
@@ -204,7 +205,7 @@ rows! {
         use libcalico::ipam::Block;
         use libcalico::store::Key;
         small(cluster).await;
-        let block = Block::new(net("10.0.0.0/30"), None, None, time::OffsetDateTime::now_utc());
+        let block = Block::new(net("10.0.0.0/30"), None, None, clock::now());
         cluster.put(Key::Block(net("10.0.0.0/30")), block.encode()).await;
         let owner = AffinityOwner::host("host-a");
         let value = br#"{"state":"confirmed"}"#.to_vec();

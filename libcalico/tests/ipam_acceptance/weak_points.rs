@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use libcalico::clock;
 use libcalico::ipam::block::AttributeRecord;
 use libcalico::ipam::handle::Handle;
 use libcalico::ipam::{AssignIp, AutoAssign, Block, IpamError, IpamErrorKind};
@@ -101,7 +102,7 @@ rows! { only on memory:
         cluster.before_commit(|store| {
             let value = store.dump()[&block_path("10.0.0.0/30")].clone();
             let mut block = Block::decode(&value).expect("a block");
-            let now = time::OffsetDateTime::now_utc();
+            let now = clock::now();
             assert_eq!(block.release_by_handle("net.old", None, now, 3600), [ip("10.0.0.2")]);
             store.put_raw(&block_path("10.0.0.0/30"), &block.encode());
         });
@@ -121,7 +122,7 @@ rows! { only on memory:
         small(cluster).await;
         cluster.before_commit(|store| {
             let owner = AffinityOwner::host("host-b");
-            let now = time::OffsetDateTime::now_utc();
+            let now = clock::now();
             let block = Block::new(net("10.0.0.0/30"), Some(&owner), None, now);
             store.put_raw(&block_path("10.0.0.0/30"), &block.encode());
             let confirmed = br#"{"state":"confirmed","deleted":false}"#;

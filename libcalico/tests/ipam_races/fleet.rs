@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use libcalico::clock;
 use libcalico::config::Settings;
 use libcalico::ipam::Allocator;
 use libcalico::ipam::check::{Severity, check};
 use libcalico::store::{Action, Change, Committed, Guard, Key, Store};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use time::OffsetDateTime;
 
 use crate::actor::{Act, Actor, assign, assign_ip, ours, ours_does, release, upstream_does};
 use crate::etcd_server::Etcd;
@@ -95,7 +95,7 @@ async fn on_real_store(open: &dyn Fn() -> Arc<dyn Store>, strict: bool, count: u
         assert!(matches!(committed, Committed::Done(_)));
     }
     // A clock that runs fast, so that empty blocks grow old.
-    let started = (Instant::now(), OffsetDateTime::now_utc());
+    let started = (Instant::now(), clock::now());
     let clock: Clock = Arc::new(move || started.1 + started.0.elapsed() * 100);
     let holders = Holders::default();
     let mut random = SmallRng::seed_from_u64(number("SEED").unwrap_or(u64::from(strict)));

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use serde_json::json;
-use tests::{Network, Pod, RESOURCES, Scene, Stores, addresses, command, scene};
+use tests::{Network, Pod, RESOURCES, Stores, addresses, command, on_each_store, scene};
 
 const FILE: &str = "/var/lib/calico/calico.db";
 
@@ -53,29 +53,21 @@ fn is_settled(network: &Network) -> Result<bool> {
     Ok(owed(network)? == 0 && dump.allocations().is_empty() && dump.endpoints().is_empty())
 }
 
-type Make = fn(&Scene) -> Result<Network>;
-
 #[test]
 fn any_command_that_reaches_the_store_releases_what_del_could_not() {
-    let networks: [(&str, Make); 2] = [("local", Network::standalone), ("etcd", Network::etcd)];
-    for (name, make) in networks {
-        scene(&format!("ctl-owed-{name}"), |scene| {
-            let network = make(scene)?;
-            for line in
-                ["get nodes", "ipam show", "pool show", "node run --init-only --ip=192.0.2.1"]
-            {
-                let pod = network.host().pod("p1")?;
-                let address = indebted(&network, &pod)?;
-                let answer = network.ctl(line).run()?;
-                ensure!(answer.exit == Some(0) && answer.stderr.is_empty(), "{line}: {answer:?}");
-                ensure!(is_settled(&network)?, "{line} settled nothing");
-                let said = network.ctl(&format!("ipam show --ip={address}")).ok()?;
-                ensure!(said == format!("{address} is not assigned\n"), "{said}");
-                pod.remove()?;
-            }
-            Ok(())
-        });
-    }
+    on_each_store("ctl-owed", |network| {
+        for line in ["get nodes", "ipam show", "pool show", "node run --init-only --ip=192.0.2.1"] {
+            let pod = network.host().pod("p1")?;
+            let address = indebted(network, &pod)?;
+            let answer = network.ctl(line).run()?;
+            ensure!(answer.exit == Some(0) && answer.stderr.is_empty(), "{line}: {answer:?}");
+            ensure!(is_settled(network)?, "{line} settled nothing");
+            let said = network.ctl(&format!("ipam show --ip={address}")).ok()?;
+            ensure!(said == format!("{address} is not assigned\n"), "{said}");
+            pod.remove()?;
+        }
+        Ok(())
+    });
 }
 
 #[test]

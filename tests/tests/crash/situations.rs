@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::{Call, Network, Pod, RESOURCES, Stores};
+use tests::{Call, Network, Pod, RESOURCES, Stores, objects};
 
 /// What comes after a kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -407,20 +407,15 @@ fn host_local(network: &mut Network) -> Result<()> {
 
 /// The addresses of cases that can't be had: another link has their routes.
 fn conflicting_routes(network: &mut Network) -> Result<()> {
-    let pool = json!({
-        "kind": "IPPool", "apiVersion": "projectcalico.org/v3",
-        "metadata": {"name": "conflicts", "uid": "cca955fb-e8c8-4916-aee1-ecfb73ef0585",
-                     "creationTimestamp": "2026-11-21T15:04:33Z"},
-        "spec": {"cidr": "10.77.0.0/16", "blockSize": 26, "nodeSelector": "!all()",
-                 "vxlanMode": "Never", "ipipMode": "Never",
-                 "allowedUses": ["Workload"], "assignmentMode": "Automatic"},
-    });
+    let (key, mut pool) = objects::pool("conflicts", "10.77.0.0/16", 26);
+    // Only for those who ask for it.
+    pool["spec"]["nodeSelector"] = json!("!all()");
     // A store that sets itself up does so at the first ADD.
     let pod = network.host().pod("set-up")?;
     network.add(&pod, "set-up")?;
     network.del(&pod, "set-up")?;
     pod.remove()?;
-    network.store().put(&format!("{RESOURCES}/ippools/conflicts"), &pool.to_string())?;
+    network.put([(key, pool)])?;
     let routes = (0..=255).map(|number| format!("route add {} dev uplink0\n", taken(number)));
     network.host().write("/run/routes", routes.collect::<String>())?;
     network.host().run(["ip", "-batch", "/run/routes"]).map(drop)

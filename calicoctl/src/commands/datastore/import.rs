@@ -12,13 +12,13 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use libcalico::bootstrap;
 use libcalico::client::{Client, prepare_create};
+use libcalico::clock;
 use libcalico::resources::{ClusterInformation, Kind, Object, encode, schema};
 use libcalico::store::{
     Change, Committed, Document, Key, MAX_CHANGES, MAX_COMMIT_BYTES, Prefix, Query,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use time::OffsetDateTime;
 use uuid::Builder;
 
 use super::file::{self, Content};
@@ -161,7 +161,7 @@ fn created(resource: &Value, cluster: &ClusterInformation) -> anyhow::Result<Vec
     bytes.iter_mut().zip(Sha256::digest(name)).for_each(|(byte, of_name)| *byte = of_name);
     let uid = Builder::from_random_bytes(bytes).into_uuid();
     let since = cluster.metadata.creation_timestamp;
-    let now = since.unwrap_or_else(OffsetDateTime::now_utc);
+    let now = since.unwrap_or_else(clock::now);
     prepare_create(&mut resource, now, uid)?;
     Ok(resource.encode())
 }

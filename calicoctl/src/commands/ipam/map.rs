@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use time::OffsetDateTime;
+use libcalico::clock;
 
 use super::survey::Survey;
 use crate::commands::Outcome;
@@ -94,7 +94,7 @@ impl Map {
                     wanted == name || wanted.parse::<IpNet>().is_ok_and(|net| net.trunc() == cidr)
                 })
         };
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let picture = Picture::draw(&survey, is_shown, self.cidr, frame, now);
         match self.output {
             Output::Json => self.deliver(&serde_json::to_string_pretty(&picture)?)?,

@@ -8,10 +8,10 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use ipnet::IpNet;
 use libcalico::client::{Client, prepare_create};
+use libcalico::clock;
 use libcalico::resources::{ClusterInformation, IpPool, Kind, Object};
 use libcalico::store::{Action, Change, Committed, Document, Guard, Key, Prefix, Query};
 use serde_json::json;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::survey::is_locked;
@@ -120,7 +120,7 @@ impl Split {
         for pool in &new {
             match exists(pool) {
                 None => {
-                    let now = OffsetDateTime::now_utc();
+                    let now = clock::now();
                     creates.push(prepare_create(&mut pool.clone(), now, Uuid::new_v4())?);
                 }
                 Some(other) => ensure!(

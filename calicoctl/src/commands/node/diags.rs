@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use libcalico::clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, mkdtemp};
-use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio::process::Command;
 
@@ -90,7 +90,7 @@ impl Diags {
     }
 
     async fn collect(self, context: &Context) -> Outcome {
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let stamp = now.format(format_description!("[year][month][day]_[hour][minute][second]"))?;
         let template = std::env::temp_dir().join("calicoXXXXXX");
         let folder = mkdtemp(&template)

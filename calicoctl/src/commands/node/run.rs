@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use libcalico::clock;
 use libcalico::config::DatastoreConfig;
 use libcalico::store::{Committed, Query, Store, StoreErrorKind};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::commands::Outcome;
@@ -246,7 +246,7 @@ async fn register(
             false => Vec::new(),
         };
         let found = Found::from_results(&results)?;
-        let plan = plan::plan(&host, &found, OffsetDateTime::now_utc(), Uuid::new_v4)?;
+        let plan = plan::plan(&host, &found, clock::now(), Uuid::new_v4)?;
         if !told && plan.refusal.is_none() {
             plan.notes.iter().try_for_each(|note| out.note(note))?;
             told = true;

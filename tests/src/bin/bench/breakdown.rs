@@ -85,11 +85,10 @@ impl Steps {
 }
 
 impl Counts {
-    /// One ADD and one DEL in the steady state. The traces stay in `folder`.
-    pub fn of(stage: &Stage, has_strace: bool, folder: &Path, round: usize) -> Result<[Counts; 2]> {
-        let site = &stage.site;
-        let mut counts = ["ADD", "DEL"].map(|verb| Counts {
-            rival: site.rival,
+    /// Before anything is counted.
+    fn nothing(rival: Rival, verb: &str) -> Counts {
+        Counts {
+            rival,
             verb: verb.to_owned(),
             page_faults: 0,
             syscalls: None,
@@ -98,7 +97,13 @@ impl Counts {
             programs: None,
             children: None,
             requests: None,
-        });
+        }
+    }
+
+    /// One ADD and one DEL in the steady state. The traces stay in `folder`.
+    pub fn of(stage: &Stage, has_strace: bool, folder: &Path, round: usize) -> Result<[Counts; 2]> {
+        let site = &stage.site;
+        let mut counts = ["ADD", "DEL"].map(|verb| Counts::nothing(site.rival, verb));
         // One round is traced, another one counted by etcd: it may not like to be slowed down.
         for (traced, round) in [(false, round), (true, round + 1)] {
             let pod = stage.pods(1, round).pop().context("no namespace")?;
@@ -242,17 +247,7 @@ mod tests {
 6      0.000027 +++ exited with 0 +++
 5      0.000027 exit_group(0)                        = ?
 ";
-        let mut counts = Counts {
-            rival: Rival::Local,
-            verb: "ADD".to_owned(),
-            page_faults: 0,
-            syscalls: None,
-            netlink: None,
-            syncs: None,
-            programs: None,
-            children: None,
-            requests: None,
-        };
+        let mut counts = Counts::nothing(Rival::Local, "ADD");
         counts.trace(text);
         assert_eq!(counts.syscalls, Some(7));
         assert_eq!(counts.netlink, Some(1));

@@ -37,9 +37,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use libcalico::clock;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use time::OffsetDateTime;
 
 use breakdown::{Counts, Steps};
 use footprint::Footprint;
@@ -198,7 +198,7 @@ fn measure(options: &Options, scene: &tests::Scene) -> Result<Report> {
     say("ending the hosts");
     Ok(Report {
         shape: SHAPE,
-        date: OffsetDateTime::now_utc().date().to_string(),
+        date: clock::now().date().to_string(),
         commit: commit(),
         command: std::env::args().skip(1).fold("scripts/bench".to_owned(), |line, argument| {
             if argument == "--readme" { line } else { format!("{line} {argument}") }

@@ -6,12 +6,12 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use libcalico::clock;
 use libcalico::ipam::Block;
 use libcalico::ipam::block::{AttributeRecord, WINDOWS_RESERVED_HANDLE};
 use libcalico::ipam::check::{self, Problem, Severity};
 use libcalico::resources::time::parse_rfc3339;
 use libcalico::store::Revision;
-use time::OffsetDateTime;
 
 use super::attributes;
 use crate::commands::ipam::survey::{Survey, Users};
@@ -170,7 +170,7 @@ impl Findings {
 fn invalid_blocks(survey: &Survey) -> BTreeMap<IpNet, Vec<String>> {
     let mut invalid: BTreeMap<IpNet, Vec<String>> =
         survey.unreadable.iter().map(|cidr| (*cidr, vec!["it can't be read".to_owned()])).collect();
-    let now = OffsetDateTime::now_utc();
+    let now = clock::now();
     for (cidr, block) in &survey.blocks {
         let mut problems = block.problems();
         let used: BTreeSet<u32> = block.allocations.iter().copied().flatten().collect();

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 
 use libcalico::client::Client;
+use libcalico::clock;
 use libcalico::ipam::repair::{self, Repair};
 use libcalico::ipam::{Allocator, ReleaseGuard};
 use libcalico::store::{Change, Committed};
-use time::OffsetDateTime;
 
 use super::Findings;
 use crate::commands::ipam::survey::Survey;
@@ -64,7 +64,7 @@ impl Fixer<'_> {
     async fn repair(&mut self, mut survey: Survey) -> anyhow::Result<Survey> {
         let mut crossed = Vec::new();
         for _ in 0..ROUNDS {
-            let now = OffsetDateTime::now_utc();
+            let now = clock::now();
             let plan = repair::plan(&survey.documents, survey.is_locked(), now);
             if plan.repairs.is_empty() {
                 for text in plan.left_alone {
