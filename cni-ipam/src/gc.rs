@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use libcalico::ipam::handle::Handle;
 use libcalico::ipam::{Allocator, Block, IpamError, IpamErrorKind};
 use libcalico::names;
-use libcalico::store::{Document, Key, Prefix, Query, Store};
+use libcalico::store::{AffinityOwner, Document, Key, Prefix, Query, Store};
 
 use crate::conf::NetConf;
 use crate::run::Deadline;
@@ -92,13 +92,16 @@ async fn release(
 struct Whereabouts {
     here: bool,
     elsewhere: bool,
-    /// It names a block that can't be read.
+    /// It counts an address in a block that can't be read, or in one of another node that doesn't
+    /// have it: an upstream process there may be about to write it, for it counts first.
     unknown: bool,
 }
 
 impl Whereabouts {
     fn add(&mut self, block: &Block, handle: &str, node: &str) {
-        for address in block.addresses_of(handle) {
+        let addresses = block.addresses_of(handle);
+        self.unknown |= addresses.is_empty() && !block.is_owned_by(&AffinityOwner::host(node));
+        for address in addresses {
             let record = block.record(address).ok().flatten();
             match record.and_then(|record| record.secondary.get("node")) {
                 Some(of) if of == node => self.here = true,

@@ -127,8 +127,15 @@ fn other_nodes_stay() {
         let pod = network.host().pod("far")?;
         let far = network.call("ADD")?.container("far1").pod(&pod).config(&config);
         far.result()?;
+        // And what an upstream process of that node counted, and is about to write into the block.
+        let counted = |id: &str| format!("/calico/ipam/v2/handle/calico.{id}");
+        let far1 = network.store().dump()?.0[&counted("far1")].clone();
+        network.store().put(&counted("far2"), &far1.to_string())?;
         let before = Before::of(network.host(), network.store())?;
         add(network, "calico", "c2", "c2", "eth0")?;
+        // What a process of this node counted and didn't write was given up: GC alone has the lock.
+        let c2 = network.store().dump()?.0[&counted("c2")].clone();
+        network.store().put(&counted("c3"), &c2.to_string())?;
         // Of a link that is on this very host the mark alone tells, so the far one is taken away.
         network.host().run(["ip", "link", "del", "califar1"])?;
         gc(network, "calico", &[])?.done()?;
@@ -137,7 +144,8 @@ fn other_nodes_stay() {
         let dump = network.store().dump()?;
         ensure!(dump.endpoints().len() == 1 && dump.allocations().len() == 2, "{dump:#?}");
         ensure!(network.store().endpoint("-far1-eth0").is_ok());
-        Ok(())
+        ensure!(!dump.0.contains_key(&counted("c3")), "{dump:#?}");
+        network.store().delete(&counted("far2"))
     });
 }
 
