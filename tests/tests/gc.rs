@@ -144,7 +144,8 @@ fn other_nodes_stay() {
         let dump = network.store().dump()?;
         ensure!(dump.endpoints().len() == 1 && dump.allocations().len() == 2, "{dump:#?}");
         ensure!(network.store().endpoint("-far1-eth0").is_ok());
-        ensure!(!dump.0.contains_key(&counted("c3")), "{dump:#?}");
+        let is_there = |id: &str| dump.0.contains_key(&counted(id));
+        ensure!(is_there("far2") && !is_there("c3"), "{dump:#?}");
         network.store().delete(&counted("far2"))
     });
 }
