@@ -59,7 +59,8 @@ pub(crate) async fn settle_before(
     if note::all(folder).iter().any(mine) {
         let _lock = lock::acquire(&folder.join("lock").to_string_lossy(), end).await;
         for found in note::all(folder).iter().filter(|found| mine(found)) {
-            settle_one(&*datastore.store, found, end).await.map_err(|why| unpaid(found, &why))?;
+            let settled = settle_one(&*datastore.store, found, end).await;
+            settled.map_err(|why| unpaid(found, &why.msg))?;
             paid = true;
         }
     }
@@ -69,8 +70,8 @@ pub(crate) async fn settle_before(
     Ok(paid || others > 0)
 }
 
-/// Pays the notes that are due, up to a number, until the first that can't be paid. Answers how
-/// many were paid and how many are left.
+/// Pays the notes that are due, up to a number. One that can't be paid keeps no other waiting, unless
+/// the store is away. Answers how many were paid and how many are left.
 async fn pay_all(
     store: &dyn Store,
     is_due: impl Fn(&Note) -> bool,
@@ -88,23 +89,33 @@ async fn pay_all(
     // Who pays has the lock, so that nobody pays a note that another one has just paid.
     let Some(_lock) = lock::try_acquire(&folder.join("lock")) else { return (0, due().len()) };
     note::tidy(folder);
-    let due = due();
+    let mut due = due();
+    // Where each process begins elsewhere, all get their turn beside many that can't be paid.
+    let first = std::process::id() as usize % due.len().max(1);
+    due.rotate_left(first);
     let mut paid = 0;
     for found in due.iter().take(AT_ONCE) {
-        if let Err(why) = settle_one(store, found, end).await {
-            let id = &found.note.container_id;
-            tracing::warn!(ContainerID = id, "still owed to the store: {why}");
-            break;
+        match settle_one(store, found, end).await {
+            Ok(()) => paid += 1,
+            Err(why) => {
+                let id = &found.note.container_id;
+                tracing::warn!(ContainerID = id, "still owed to the store: {}", why.msg);
+                if why.code == code::TRY_AGAIN_LATER {
+                    break;
+                }
+            }
         }
-        paid += 1;
     }
     (paid, due.len() - paid)
 }
 
-async fn settle_one(store: &dyn Store, found: &Found, end: Deadline) -> Result<(), String> {
-    pay(&found.note, store, end).await.map_err(|error| error.to_string())?;
+async fn settle_one(store: &dyn Store, found: &Found, end: Deadline) -> Result<(), Error> {
+    pay(&found.note, store, end).await?;
     fault_points::reach!("owed.paid");
-    fs::remove_file(&found.path).map_err(|error| error.to_string())?;
+    fs::remove_file(&found.path).map_err(|error| {
+        let path = found.path.display();
+        Error::new(code::DATASTORE_WRITE, format!("{path} can't be removed: {error}"))
+    })?;
     fault_points::reach!("owed.removed");
     let id = &found.note.container_id;
     tracing::info!(ContainerID = id, "released what DEL owed the store");

@@ -112,3 +112,33 @@ fn what_is_not_to_be_settled_stays_and_no_command_fails_of_it() {
         Ok(())
     });
 }
+
+#[test]
+fn a_release_that_fails_keeps_no_other_waiting() {
+    scene("ctl-owed-one-fails", |scene| {
+        let network = Network::etcd(scene)?;
+        let pods = [network.host().pod("p1")?, network.host().pod("p2")?];
+        let named = || pods.iter().zip(["c1", "c2"]);
+        for (pod, id) in named() {
+            network.add(pod, id)?;
+        }
+        away(&network, || named().try_for_each(|(pod, id)| network.del(pod, id)))?;
+        ensure!(owed(&network)? == 2);
+        let dump = network.store().dump()?;
+        let handles = dump.handles();
+        // The first in order.
+        let Some(handle) = handles.iter().find(|key| key.ends_with("c1")) else {
+            bail!("no handle of c1: {handles:?}")
+        };
+        network.store().put(handle, "{")?;
+        let answer = network.ctl("get nodes").run()?;
+        ensure!(answer.exit == Some(0), "{answer:?}");
+        ensure!(answer.stderr.matches("still owed to the store").count() == 1, "{answer:?}");
+        ensure!(owed(&network)? == 1, "the other one waits");
+        network.store().put(handle, &dump.0[*handle].to_string())?;
+        ensure!(network.store().dump()?.endpoints().len() == 1);
+        network.ctl("get nodes").ok()?;
+        ensure!(is_settled(&network)?);
+        Ok(())
+    });
+}
