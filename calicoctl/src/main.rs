@@ -2,6 +2,17 @@
 //!
 //! [`cli`] is the one table of commands; each command is a module of [`commands`].
 
+/// Says something on standard error, if anybody listens: the one of the standard library panics where
+/// nobody does, in the middle of the work.
+macro_rules! eprintln {
+    ($($said:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr().lock(),
+            format_args!("{}\n", format_args!($($said)*)),
+        );
+    }};
+}
+
 mod cli;
 mod commands;
 mod config_file;
