@@ -46,11 +46,22 @@ fn main() -> ExitCode {
     match commands::run(cli.command, &context) {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::FAILURE,
+        Err(error) if is_no_room(&error) => {
+            eprintln!("failed to write the answer: {error}");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the answer didn't fit where it was to go: other files' errors bear their names.
+fn is_no_room(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    error.chain().count() == 1
+        && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::StorageFull)
 }
 
 /// Whether nobody reads our answer any more, as `head` does when it has seen enough.

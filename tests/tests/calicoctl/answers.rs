@@ -90,7 +90,8 @@ fn neither_odd_arguments_nor_a_lost_reader_make_it_panic() {
             ("get pool default-ipv4-ippool bogus 2>/dev/full", "1"),
             ("-l debug get pool 2>/dev/full", "0"),
             ("--help >/dev/full", "1"),
-            ("get pool >/dev/full", "1"),
+            ("get pool >/dev/full 2>&1", "1"),
+            ("get pool 2>&1 >/dev/full | grep -q '^failed to write the answer: '", "0"),
         ] {
             let shell = format!("{program} {call}; echo \"status $?\"");
             let said = network.host().run(["/bin/sh", "-c", &shell])?;
