@@ -7,6 +7,7 @@
 pub(crate) mod note;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use cni::{Error, code};
@@ -25,8 +26,9 @@ const FOLDER: &str = "/var/lib/calico/owed";
 const AT_ONCE: usize = 16;
 
 /// Leaves a note, durably. `store` is the name of the store that is away.
-pub(crate) fn leave(release: &Release<'_>, store: &str) -> std::io::Result<()> {
-    Note::of(release, store).leave(Path::new(FOLDER))
+pub(crate) fn leave(release: &Release<'_>, store: &str) -> io::Result<()> {
+    let left = Note::of(release, store).leave(Path::new(FOLDER));
+    left.map_err(|error| io::Error::new(error.kind(), format!("{FOLDER}: {error}")))
 }
 
 /// Pays what is owed for the network on the node, as far as it goes; failures are logged, and the
@@ -83,12 +85,12 @@ async fn pay_all(
         all.retain(|found| is_due(&found.note));
         all
     };
+    note::tidy(folder);
     if due().is_empty() {
         return (0, 0);
     }
     // Who pays has the lock, so that nobody pays a note that another one has just paid.
     let Some(_lock) = lock::try_acquire(&folder.join("lock")) else { return (0, due().len()) };
-    note::tidy(folder);
     let mut due = due();
     // Where each process begins elsewhere, all get their turn beside many that can't be paid.
     let first = std::process::id() as usize % due.len().max(1);

@@ -84,8 +84,14 @@ fn what_is_not_to_be_settled_stays_and_no_command_fails_of_it() {
         let network = Network::etcd(scene)?;
         let pod = network.host().pod("p1")?;
         indebted(&network, &pod)?;
+        // What a DEL was killed over, long ago: half a note is nobody's.
+        let half = network.host().path("/var/lib/calico/owed/half.1.new");
+        fs::write(&half, "{")?;
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+        fs::File::options().write(true).open(&half)?.set_modified(long_ago)?;
         // Another node's, another store's, and under the lock: nobody's business here.
         network.ctl("get nodes").env("NODENAME", "node-b").ok()?;
+        ensure!(!half.exists(), "half a note stays");
         let local = network.ctl("create -f -").without("ETCD_ENDPOINTS");
         let node = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: x}}";
         local.env("DATASTORE_TYPE", "local").stdin(node).ok()?;
