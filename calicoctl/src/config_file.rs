@@ -30,6 +30,8 @@ pub enum ConfigFileError {
     Yaml { path: String, cause: yaml::YamlError },
     #[error("invalid config file: {path}: {cause}")]
     Fields { path: String, cause: serde_json::Error },
+    #[error("invalid config file: {path}: it holds no object, but {value}: see conf/calicoctl.cfg")]
+    NoObject { path: String, value: Value },
     #[error("invalid config file: {path}: it holds {count} documents instead of one")]
     Documents { path: String, count: usize },
     #[error(
@@ -118,6 +120,9 @@ fn parse(path: &str, text: &str) -> Result<Settings, ConfigFileError> {
     let count = documents.len();
     let value = documents.pop().filter(|_| count == 1);
     let value = value.ok_or_else(|| ConfigFileError::Documents { path: path(), count })?;
+    if !value.is_object() {
+        return Err(ConfigFileError::NoObject { path: path(), value });
+    }
     let Document { api_version, kind, spec, .. } = serde_json::from_value(value)
         .map_err(|cause| ConfigFileError::Fields { path: path(), cause })?;
     if api_version != API_VERSION {
@@ -203,6 +208,7 @@ mod tests {
         assert!(error(&HEAD.replace("/v3", "/v9")).contains("unknown APIVersion 'projectcalico"));
         assert!(error(&HEAD.replace("CalicoAPIConfig", "X")).contains("got 'X'"));
         assert!(error("").contains("0 documents"));
+        assert!(error("x").contains("no object, but \"x\""), "{}", error("x"));
         assert!(error("a: [").contains("line "));
     }
 

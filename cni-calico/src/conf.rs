@@ -1,12 +1,12 @@
 //! The fields of the network configuration that only `calico` reads
 //! (`reference/cni-plugin.md` section 1.2).
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use cni::code;
 use cni_ipam::conf::NetConf;
+use cni_ipam::file;
 use serde::Deserialize;
 
 use crate::attachment::OWN_IPAM;
@@ -208,7 +208,7 @@ fn invalid(message: String) -> cni::Error {
 /// The number in the MTU file; 0 if there is none.
 pub(crate) fn mtu_from(path: PathBuf, required: bool) -> Result<i64, cni::Error> {
     let shown = path.display();
-    let text = match fs::read_to_string(&path) {
+    let text = match file::read_text(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(0),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -236,6 +236,8 @@ pub(crate) fn mtu_from(path: PathBuf, required: bool) -> Result<i64, cni::Error>
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

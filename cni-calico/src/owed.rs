@@ -7,6 +7,7 @@
 pub(crate) mod note;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use cni::{Error, code};
@@ -25,8 +26,9 @@ const FOLDER: &str = "/var/lib/calico/owed";
 const AT_ONCE: usize = 16;
 
 /// Leaves a note, durably. `store` is the name of the store that is away.
-pub(crate) fn leave(release: &Release<'_>, store: &str) -> std::io::Result<()> {
-    Note::of(release, store).leave(Path::new(FOLDER))
+pub(crate) fn leave(release: &Release<'_>, store: &str) -> io::Result<()> {
+    let left = Note::of(release, store).leave(Path::new(FOLDER));
+    left.map_err(|error| io::Error::new(error.kind(), format!("{FOLDER}: {error}")))
 }
 
 /// Pays what is owed for the network on the node, as far as it goes; failures are logged, and the
@@ -59,7 +61,8 @@ pub(crate) async fn settle_before(
     if note::all(folder).iter().any(mine) {
         let _lock = lock::acquire(&folder.join("lock").to_string_lossy(), end).await;
         for found in note::all(folder).iter().filter(|found| mine(found)) {
-            settle_one(&*datastore.store, found, end).await.map_err(|why| unpaid(found, &why))?;
+            let settled = settle_one(&*datastore.store, found, end).await;
+            settled.map_err(|why| unpaid(found, &why.msg))?;
             paid = true;
         }
     }
@@ -69,8 +72,8 @@ pub(crate) async fn settle_before(
     Ok(paid || others > 0)
 }
 
-/// Pays the notes that are due, up to a number, until the first that can't be paid. Answers how
-/// many were paid and how many are left.
+/// Pays the notes that are due, up to a number. One that can't be paid keeps no other waiting, unless
+/// the store is away. Answers how many were paid and how many are left.
 async fn pay_all(
     store: &dyn Store,
     is_due: impl Fn(&Note) -> bool,
@@ -82,29 +85,39 @@ async fn pay_all(
         all.retain(|found| is_due(&found.note));
         all
     };
+    note::tidy(folder);
     if due().is_empty() {
         return (0, 0);
     }
     // Who pays has the lock, so that nobody pays a note that another one has just paid.
     let Some(_lock) = lock::try_acquire(&folder.join("lock")) else { return (0, due().len()) };
-    note::tidy(folder);
-    let due = due();
+    let mut due = due();
+    // Where each process begins elsewhere, all get their turn beside many that can't be paid.
+    let first = std::process::id() as usize % due.len().max(1);
+    due.rotate_left(first);
     let mut paid = 0;
     for found in due.iter().take(AT_ONCE) {
-        if let Err(why) = settle_one(store, found, end).await {
-            let id = &found.note.container_id;
-            tracing::warn!(ContainerID = id, "still owed to the store: {why}");
-            break;
+        match settle_one(store, found, end).await {
+            Ok(()) => paid += 1,
+            Err(why) => {
+                let id = &found.note.container_id;
+                tracing::warn!(ContainerID = id, "still owed to the store: {}", why.msg);
+                if why.code == code::TRY_AGAIN_LATER {
+                    break;
+                }
+            }
         }
-        paid += 1;
     }
     (paid, due.len() - paid)
 }
 
-async fn settle_one(store: &dyn Store, found: &Found, end: Deadline) -> Result<(), String> {
-    pay(&found.note, store, end).await.map_err(|error| error.to_string())?;
+async fn settle_one(store: &dyn Store, found: &Found, end: Deadline) -> Result<(), Error> {
+    pay(&found.note, store, end).await?;
     fault_points::reach!("owed.paid");
-    fs::remove_file(&found.path).map_err(|error| error.to_string())?;
+    fs::remove_file(&found.path).map_err(|error| {
+        let path = found.path.display();
+        Error::new(code::DATASTORE_WRITE, format!("{path} can't be removed: {error}"))
+    })?;
     fault_points::reach!("owed.removed");
     let id = &found.note.container_id;
     tracing::info!(ContainerID = id, "released what DEL owed the store");

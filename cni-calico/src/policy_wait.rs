@@ -130,6 +130,8 @@ impl PolicyWait {
 
     async fn come(&self, expected: Programmed<'_>) {
         let mut watch = None;
+        // Since when the file is there and empty.
+        let mut empty: Option<Instant> = None;
         loop {
             // Watched before the look: what comes after it is announced.
             let ready = FolderWatch::of(watch.take(), &self.folder);
@@ -137,16 +139,22 @@ impl PolicyWait {
             if look == Look::Mine {
                 return;
             }
+            empty = (look == Look::Empty).then(|| empty.unwrap_or_else(Instant::now));
+            // Other pods' files may change all the time.
+            let left = empty.map(|since| WRITING.saturating_sub(since.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return;
+            }
             match ready {
                 Ok(mut ready) => {
-                    match look {
+                    match left {
                         // What is being written is empty at first, and is closed soon.
-                        Look::Empty => {
-                            if tokio::time::timeout(WRITING, ready.changed()).await.is_err() {
+                        Some(left) => {
+                            if tokio::time::timeout(left, ready.changed()).await.is_err() {
                                 return;
                             }
                         }
-                        _ => ready.changed().await,
+                        None => ready.changed().await,
                     }
                     watch = Some(ready);
                 }

@@ -24,6 +24,7 @@ pub mod conf;
 pub mod datastore;
 pub mod del;
 pub mod fault;
+pub mod file;
 #[cfg(test)]
 mod fuzz;
 pub mod gc;

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::oneshot;
 
+use crate::file::NoWait;
 use crate::run::Deadline;
 
 const DEFAULT_PATH: &str = "/var/run/calico/ipam.lock";
@@ -61,7 +62,8 @@ fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600).no_wait().open(path)
 }
 
 async fn queue(path: &Path, patience: Duration) -> io::Result<Flock<File>> {

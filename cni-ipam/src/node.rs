@@ -1,11 +1,11 @@
 //! The name of this node (`reference/cni-plugin.md` section 1.4).
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::conf::NetConf;
 use crate::datastore::{self, is_embedded};
+use crate::file;
 
 const NODENAME_FILE: &str = "/var/lib/calico/nodename";
 
@@ -22,7 +22,7 @@ pub fn name(conf: &NetConf) -> Result<String, cni::Error> {
         "" => NODENAME_FILE,
         path => path,
     };
-    match fs::read_to_string(path) {
+    match file::read_text(Path::new(path)) {
         Ok(content) if !content.trim().is_empty() => return checked(content.trim(), path),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -74,6 +74,8 @@ fn checked(name: &str, source: &str) -> Result<String, cni::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn conf(nodename: &str, file: &str, hostname: &str) -> NetConf {

@@ -31,7 +31,7 @@ pub fn keep(lock: Option<&File>, network: &str, assigned: &[Assigned]) {
     let text = read(file);
     let known: Vec<IpNet> =
         lines(&text).filter(|(_, of)| *of == network).map(|(block, _)| block).collect();
-    if used.is_empty() || used == known {
+    if used.is_empty() || used == known || !is_ours(&text) {
         return;
     }
     let own = used.iter().map(|block| (*block, network));
@@ -42,6 +42,11 @@ pub fn keep(lock: Option<&File>, network: &str, assigned: &[Assigned]) {
     if let Err(error) = written {
         tracing::debug!("the blocks of the last addresses can't be kept: {error}");
     }
+}
+
+/// Whether a file that begins so may be written anew: a configuration may name any file as the lock.
+fn is_ours(text: &str) -> bool {
+    text.is_empty() || lines(text.lines().next().unwrap_or_default()).next().is_some()
 }
 
 /// A line is a block, a space and the name of its network.
@@ -99,6 +104,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(blocks(Some(&file), "net"), nets(&["10.2.0.0/26"]));
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_stays_as_it_is() {
+        for theirs in ["root:x:0:0::/root:/bin/sh\n10.0.0.0/26 net\n", "\0", "\n", "{}"] {
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(theirs.as_bytes(), 0).unwrap();
+            keep(Some(&file), "net", &[assigned("10.1.0.1", 26)]);
+            assert_eq!(read(&file), theirs);
+        }
     }
 
     #[test]

@@ -323,3 +323,25 @@ fn ipv6_on_a_host_without_it_is_refused_at_once() {
         before.nothing_left()
     });
 }
+
+/// A pipe that nobody else has open would hold whoever opens it, and no deadline and no signal ends
+/// that.
+#[test]
+fn a_pipe_in_the_place_of_a_file_holds_nobody_up() {
+    scene("pipes", |scene| {
+        let network = Network::etcd(scene)?;
+        let pod = network.host().pod("p1")?;
+        network.host().run(["mkfifo", "/run/pipe"])?;
+        for member in ["log_file_path", "ipam_lock_file"] {
+            let add = network.call_with("ADD", member, &json!("/run/pipe"))?.pod(&pod);
+            let answer = add.run()?;
+            ensure!(answer.exit == Some(0), "{member}: {answer:#?}");
+            ensure!(answer.stderr.contains("/run/pipe"), "{member} is not told: {answer:#?}");
+            add.verb("DEL").done()?;
+        }
+        let add = network.call_with("ADD", "nodename_file", &json!("/run/pipe"))?.pod(&pod);
+        let (code, message) = add.error()?;
+        ensure!(code == 5 && message.contains("/run/pipe"), "{code} {message}");
+        Ok(())
+    });
+}

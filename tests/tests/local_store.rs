@@ -38,7 +38,7 @@ fn move_away(network: &Network) -> Result<()> {
         let path = network.host().path(&format!("{FOLDER}/{name}"));
         if path.is_dir() {
             fs::remove_dir(path)?;
-        } else if path.exists() {
+        } else if path.exists() || path.is_symlink() {
             fs::remove_file(path)?;
         }
     }
@@ -73,6 +73,7 @@ const DAMAGES: &[Damage] = &[
     ("text", |_, file| Ok(fs::write(file, "# calico\n".repeat(500))?), "not a database"),
     ("somebody else's database", foreign, "none of Calico's"),
     ("a folder", a_folder, "no file"),
+    ("a link that leads nowhere", a_loose_link, "mount it"),
     ("a later release's", later, "update it"),
 ];
 
@@ -107,6 +108,11 @@ fn foreign(network: &Network, _: &Path) -> Result<()> {
 fn a_folder(network: &Network, file: &Path) -> Result<()> {
     move_away(network)?;
     Ok(fs::create_dir(file)?)
+}
+
+fn a_loose_link(network: &Network, file: &Path) -> Result<()> {
+    move_away(network)?;
+    Ok(std::os::unix::fs::symlink("/run/no-disk/calico.db", file)?)
 }
 
 fn later(network: &Network, _: &Path) -> Result<()> {

@@ -17,11 +17,15 @@ pub fn explain(error: &clap::Error) -> ExitCode {
     if let ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =
         error.kind()
     {
-        // Nobody can be told when this fails.
-        let _ = write!(std::io::stdout().lock(), "{}", error.render());
-        return ExitCode::SUCCESS;
+        return match write!(std::io::stdout().lock(), "{}", error.render()) {
+            Ok(()) => ExitCode::SUCCESS,
+            // Nobody can be told why.
+            Err(_) => ExitCode::FAILURE,
+        };
     }
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    // Whoever wrote them: a file's name needn't be UTF-8.
+    let word = |word: std::ffi::OsString| word.to_string_lossy().into_owned();
+    let words: Vec<String> = std::env::args_os().skip(1).map(word).collect();
     eprintln!("{}", line(error, &words));
     ExitCode::FAILURE
 }
@@ -62,17 +66,24 @@ fn line(error: &clap::Error, words: &[String]) -> String {
             format!("unknown shorthand flag: '{letter}' in {word}")
         }
         ErrorKind::UnknownArgument => {
-            format!("unexpected argument \"{argument}\": see calicoctl --help")
+            format!("unexpected argument \"{argument}\": see {}", help(words))
         }
         ErrorKind::InvalidSubcommand => {
             let command = text(ContextKind::InvalidSubcommand).unwrap_or_default();
             let known = commands_beside(&command, words);
             let suggestion = nearest(&command, known.iter().map(String::as_str));
-            format!("unknown command \"{command}\"{}", did_you_mean(suggestion))
+            match (suggestion, command.as_str()) {
+                (None, "cluster") => format!(
+                    "unknown command \"{command}\": it asks the Kubernetes API, which is not \
+                     supported yet; run calicoctl node diags on each node"
+                ),
+                (None, _) => format!("unknown command \"{command}\": see {}", help(words)),
+                _ => format!("unknown command \"{command}\"{}", did_you_mean(suggestion)),
+            }
         }
-        ErrorKind::MissingSubcommand => "no command: see calicoctl --help".to_owned(),
+        ErrorKind::MissingSubcommand => format!("no command: see {}", help(words)),
         ErrorKind::MissingRequiredArgument => {
-            format!("missing argument: {argument}: see calicoctl --help")
+            format!("missing argument: {argument}: see {}", help(words))
         }
         ErrorKind::InvalidValue
             if text(ContextKind::InvalidValue).is_some_and(|v| v.is_empty()) =>
@@ -90,6 +101,18 @@ fn line(error: &clap::Error, words: &[String]) -> String {
             line.strip_prefix("error: ").unwrap_or(line).to_owned()
         }
     }
+}
+
+/// The command that says what may stand behind these words.
+fn help(words: &[String]) -> String {
+    let (mut command, mut line) = (Cli::command(), "calicoctl".to_owned());
+    for word in words {
+        if let Some(found) = command.find_subcommand(word).cloned() {
+            line = format!("{line} {}", found.get_name());
+            command = found;
+        }
+    }
+    line + " --help"
 }
 
 /// The commands that could stand where `unknown` stands.
@@ -125,21 +148,28 @@ mod tests {
             ("create -m", "unknown shorthand flag: 'm' in -m"),
             ("create -f x -mfoo", "unknown shorthand flag: 'm' in -mfoo"),
             ("create --skip-exist", "unknown flag: --skip-exist: did you mean \"--skip-exists\"?"),
-            ("frob", "unknown command \"frob\""),
+            ("frob", "unknown command \"frob\": see calicoctl --help"),
+            ("ipam frob", "unknown command \"frob\": see calicoctl ipam --help"),
+            (
+                "cluster diags",
+                "unknown command \"cluster\": it asks the Kubernetes API, which is not supported yet; \
+                 run calicoctl node diags on each node",
+            ),
             ("creat", "unknown command \"creat\": did you mean \"create\"?"),
             ("ipam shwo", "unknown command \"shwo\": did you mean \"show\"?"),
             ("gte pool", "unknown command \"gte\": did you mean \"get\"?"),
-            ("foo", "unknown command \"foo\""),
+            ("foo", "unknown command \"foo\": see calicoctl --help"),
             ("-l debug", "no command: see calicoctl --help"),
             (
                 "get wep --node=a",
                 "unknown flag: --node: today a resource has one name, which tells them all: see \
                  calicoctl get KIND -o wide",
             ),
-            ("create x", "unexpected argument \"x\": see calicoctl --help"),
+            ("create x", "unexpected argument \"x\": see calicoctl create --help"),
             ("create -f", "flag needs an argument: --filename <FILE>"),
             ("get pool -o", "flag needs an argument: --output <FORMAT>"),
-            ("patch pool", "missing argument: --patch <PATCH>, <NAME>: see calicoctl --help"),
+            ("patch pool", "missing argument: --patch <PATCH>, <NAME>: see calicoctl patch --help"),
+            ("container add web", "missing argument: <IP>: see calicoctl container add --help"),
         ] {
             assert_eq!(complaint(words), expected, "{words}");
         }

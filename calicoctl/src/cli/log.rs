@@ -25,6 +25,8 @@ impl Global {
         tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(std::io::stderr)
+            // That a line can't be written is told on standard error, by a panic where that is closed.
+            .log_internal_errors(false)
             .with_target(false)
             .without_time()
             .with_ansi(false)

@@ -83,7 +83,10 @@ impl Format {
                     .with_context(|| format!("cannot read the template file {rest}"))?;
                 Ok(Format::Template(Template::parse(&template)?))
             }
-            _ => bail!("unrecognized output format '{text}'"),
+            _ => bail!(
+                "unrecognized output format '{text}': it is one of ps, wide, yaml, json, \
+                 custom-columns=, go-template= and go-template-file="
+            ),
         }
     }
 

@@ -141,6 +141,26 @@ fn an_older_felix_writes_nothing_into_the_file() {
 }
 
 #[test]
+fn files_of_other_pods_keep_nobody_from_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let waiting = begin(folder.path(), LONG);
+    fs::write(folder.path().join(FILE), "").unwrap();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let other = folder.path().join("k8s shop%2Fother eth0");
+        // As busy as can be.
+        scope.spawn(move || {
+            while is_done.try_recv().is_err() {
+                fs::write(&other, "").unwrap();
+            }
+        });
+        let came = wait(&waiting, || {});
+        done.send(()).unwrap();
+        assert!(came);
+    });
+}
+
+#[test]
 fn without_a_file_the_time_is_over_some_day() {
     let folder = tempfile::tempdir().unwrap();
     assert!(!wait(&begin(folder.path(), Duration::from_millis(20)), || {}));

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::LogConf;
+use crate::file::NoWait;
 
 const DAY: u64 = 86_400;
 
@@ -132,7 +133,7 @@ fn make(folder: &Path) -> io::Result<()> {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    OpenOptions::new().append(true).create(true).mode(0o600).no_wait().open(path)
 }
 
 #[cfg(test)]

@@ -48,9 +48,9 @@ impl LocalStore {
     }
 
     /// Whether there is no store at this place. Where only the file is gone, but not its log, there
-    /// is a damaged one.
+    /// is a damaged one; where a link leads nowhere, it is away.
     pub fn is_absent(path: &Path) -> bool {
-        !path.exists() && !database::has_log(path)
+        !path.exists() && !database::has_log(path) && database::loose_link(path).is_none()
     }
 
     /// What SQLite finds wrong with the file; nothing where it is sound.

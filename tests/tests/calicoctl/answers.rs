@@ -75,6 +75,32 @@ fn what_is_invalid_is_told_in_upstreams_words(network: &Network) -> Result<()> {
     Ok(())
 }
 
+/// No argument and no lost reader makes it panic, which is status 101, in the middle of its work.
+#[test]
+fn neither_odd_arguments_nor_a_lost_reader_make_it_panic() {
+    scene("ctl-no-panic", |scene| {
+        let network = Network::standalone(scene)?;
+        network.ctl("node run --init-only --ip=192.0.2.1").ok()?;
+        let program = format!("{} /opt/bin/calicoctl", environment(&network));
+        for (call, status) in [
+            (r#"get pool "$(printf '\377')""#, "1"),
+            (r#"apply -f "$(printf '\377')""#, "1"),
+            ("bogus 2>/dev/full", "1"),
+            ("get bogus 2>/dev/full", "1"),
+            ("get pool default-ipv4-ippool bogus 2>/dev/full", "1"),
+            ("-l debug get pool 2>/dev/full", "0"),
+            ("--help >/dev/full", "1"),
+            ("get pool >/dev/full 2>&1", "1"),
+            ("get pool 2>&1 >/dev/full | grep -q '^failed to write the answer: '", "0"),
+        ] {
+            let shell = format!("{program} {call}; echo \"status $?\"");
+            let said = network.host().run(["/bin/sh", "-c", &shell])?;
+            ensure!(said.ends_with(&format!("status {status}\n")), "{call}: {said}");
+        }
+        Ok(())
+    });
+}
+
 /// What a program that goes on running has printed.
 fn printed(host: &Host, name: &str) -> Result<String> {
     Ok(fs::read_to_string(host.dir().join(format!("{name}.log")))?)

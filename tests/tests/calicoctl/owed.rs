@@ -76,8 +76,14 @@ fn what_is_not_to_be_settled_stays_and_no_command_fails_of_it() {
         let network = Network::etcd(scene)?;
         let pod = network.host().pod("p1")?;
         indebted(&network, &pod)?;
+        // What a DEL was killed over, long ago: half a note is nobody's.
+        let half = network.host().path("/var/lib/calico/owed/half.1.new");
+        fs::write(&half, "{")?;
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+        fs::File::options().write(true).open(&half)?.set_modified(long_ago)?;
         // Another node's, another store's, and under the lock: nobody's business here.
         network.ctl("get nodes").env("NODENAME", "node-b").ok()?;
+        ensure!(!half.exists(), "half a note stays");
         let local = network.ctl("create -f -").without("ETCD_ENDPOINTS");
         let node = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: x}}";
         local.env("DATASTORE_TYPE", "local").stdin(node).ok()?;
@@ -99,6 +105,36 @@ fn what_is_not_to_be_settled_stays_and_no_command_fails_of_it() {
         ensure!(answer.stderr.contains("still owed to the store"), "{answer:?}");
         ensure!(owed(&network)? == 1);
         network.store().put(&handle, &stored)?;
+        network.ctl("get nodes").ok()?;
+        ensure!(is_settled(&network)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_release_that_fails_keeps_no_other_waiting() {
+    scene("ctl-owed-one-fails", |scene| {
+        let network = Network::etcd(scene)?;
+        let pods = [network.host().pod("p1")?, network.host().pod("p2")?];
+        let named = || pods.iter().zip(["c1", "c2"]);
+        for (pod, id) in named() {
+            network.add(pod, id)?;
+        }
+        away(&network, || named().try_for_each(|(pod, id)| network.del(pod, id)))?;
+        ensure!(owed(&network)? == 2);
+        let dump = network.store().dump()?;
+        let handles = dump.handles();
+        // The first in order.
+        let Some(handle) = handles.iter().find(|key| key.ends_with("c1")) else {
+            bail!("no handle of c1: {handles:?}")
+        };
+        network.store().put(handle, "{")?;
+        let answer = network.ctl("get nodes").run()?;
+        ensure!(answer.exit == Some(0), "{answer:?}");
+        ensure!(answer.stderr.matches("still owed to the store").count() == 1, "{answer:?}");
+        ensure!(owed(&network)? == 1, "the other one waits");
+        network.store().put(handle, &dump.0[*handle].to_string())?;
+        ensure!(network.store().dump()?.endpoints().len() == 1);
         network.ctl("get nodes").ok()?;
         ensure!(is_settled(&network)?);
         Ok(())

@@ -82,7 +82,7 @@ fn statuses_and_streams(network: &Network) -> Result<()> {
                 "Failed to delete 'IPPool' resource: resource does not exist: IPPool(nope)…",
             ),
             ("delete pool nope -s", 0, "Successfully deleted 1 'IPPool' resource(s)\n"),
-            ("frob", 1, "unknown command \"frob\"\n"),
+            ("frob", 1, "unknown command \"frob\": see calicoctl --help\n"),
             ("crate", 1, "unknown command \"crate\": did you mean \"create\"?\n"),
             ("get --frob", 1, "unknown flag: --frob\n"),
             ("get pool -m", 1, "unknown shorthand flag: 'm' in -m\n"),
@@ -489,7 +489,11 @@ fn formats(network: &Network) -> Result<()> {
                 1,
                 "template: line 1: template is not supported: use -o custom-columns…",
             ),
-            ("get node n1 -o xml", 1, "unrecognized output format 'xml'\n"),
+            (
+                "get node n1 -o xml",
+                1,
+                "unrecognized output format 'xml': it is one of ps, wide, yaml, …",
+            ),
             ("get node n1 -o yml", 0, "apiVersion: projectcalico.org/v3\nkind: Node\n…"),
             (
                 "get tiers",

@@ -103,13 +103,15 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
     // SQLite's own way folds the log, and leaves the emptying to the next who writes in the same
     // process: here nobody does, and the next process doesn't know that it was folded.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    let has_log = beside(path, "-wal").exists();
+    // The log is beside the file itself, whatever links lead there.
+    let file = connection.path().map_or_else(|| path.to_owned(), PathBuf::from);
+    let has_log = beside(&file, "-wal").exists();
     // PERF: read before any DDL, which would take the write lock at every start.
     match format(&connection)? {
         FORMAT => {
             // Somebody's tool has folded the log into the file and removed it; reading made it anew.
             if !has_log {
-                sync_folder(path)?;
+                sync_folder(&file)?;
             }
             Ok(connection)
         }
@@ -127,6 +129,12 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// What on the way to the file is a link that leads nowhere: what it names may only be away, like a disk
+/// that isn't mounted yet.
+pub(super) fn loose_link(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|part| part.is_symlink() && !part.exists())
+}
+
 /// Makes the file with its tables, for its owner alone (endpoints and labels are nobody else's
 /// business), and its folder, readable for all, as other programs keep files there.
 ///
@@ -137,6 +145,12 @@ fn make(path: &Path) -> Result<(), Failure> {
         let path = path.to_owned();
         move |error| Failure::Make { path, error }
     };
+    if let Some(link) = loose_link(path) {
+        return Err(Failure::LooseLink {
+            link: link.to_owned(),
+            target: fs::read_link(link).unwrap_or_default(),
+        });
+    }
     let folder = folder_of(path);
     DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed(folder))?;
     let lock = File::open(folder).map_err(failed(folder))?;

@@ -69,6 +69,17 @@ pub(super) enum Failure {
         /// The log.
         log: PathBuf,
     },
+    /// A link that leads nowhere, where the file or a folder above it should be.
+    #[error(
+        "{link} is a link to {target}, which isn't there: mount it or put it back, or remove the link \
+         where a store is to begin anew", link = link.display(), target = target.display()
+    )]
+    LooseLink {
+        /// The link.
+        link: PathBuf,
+        /// What it names.
+        target: PathBuf,
+    },
     /// Revisions that a watch wants are no longer kept.
     #[error("removals after revision {after} are no longer kept: list again")]
     Compacted {
@@ -104,9 +115,11 @@ impl Failure {
             },
             Failure::Busy => StoreErrorKind::Unavailable,
             Failure::Path(_) | Failure::Newer { .. } => StoreErrorKind::Invalid,
-            Failure::Foreign | Failure::Empty | Failure::NoFile | Failure::Lost { .. } => {
-                StoreErrorKind::Corrupt
-            }
+            Failure::Foreign
+            | Failure::Empty
+            | Failure::NoFile
+            | Failure::LooseLink { .. }
+            | Failure::Lost { .. } => StoreErrorKind::Corrupt,
             Failure::Compacted { .. } => StoreErrorKind::Compacted,
             Failure::Fate(_) => StoreErrorKind::Unknown,
             Failure::Sqlite(error) => match error.sqlite_error_code() {

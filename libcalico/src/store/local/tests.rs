@@ -181,6 +181,30 @@ async fn a_file_that_is_gone_without_its_log_is_not_made_anew() {
 }
 
 #[tokio::test]
+async fn a_link_that_leads_nowhere_is_not_replaced_by_a_new_store() {
+    let (dir, _) = folder();
+    let disk = dir.path().join("disk");
+    let file = disk.join("calico.db");
+    let (link, above) = (dir.path().join("link.db"), dir.path().join("above"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    std::os::unix::fs::symlink(&disk, &above).unwrap();
+    for path in [link.clone(), above.join("calico.db")] {
+        let error = first_error(&path).await;
+        assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
+        assert!(error.message.contains("mount it") && error.message.contains("disk"), "{error}");
+        assert!(!LocalStore::is_absent(&path));
+    }
+    assert_eq!(names(&dir), ["above", "link.db"]);
+    // The disk is back.
+    fs::create_dir(&disk).unwrap();
+    LocalStore::new(&file).commit(&[create("a")], soon()).await.unwrap();
+    LocalStore::new(&link).commit(&[create("b")], soon()).await.unwrap();
+    let store = LocalStore::new(&above.join("calico.db"));
+    let found = store.read(&[Query::Prefix(Prefix::All)], soon()).await.unwrap();
+    assert_eq!(found.results[0].len(), 2);
+}
+
+#[tokio::test]
 async fn who_makes_the_file_is_alone_and_passes_over_what_a_killed_one_left() {
     let (dir, path) = folder();
     fs::write(path.with_file_name("calico.db-new"), "half of it").unwrap();
