@@ -62,6 +62,7 @@ async fn when_all_are_dead_each_is_named_with_its_reason() {
             assert!(error.message.contains(&format!("{url} refused the connection")), "{error}");
         }
         assert!(error.message.contains(&format!("{silent} gave no answer")), "{error}");
+        assert!(error.message.contains("what etcd_endpoints says"), "{error}");
     }
 }
 

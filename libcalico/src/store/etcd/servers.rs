@@ -309,7 +309,13 @@ impl Failures<'_> {
                 format!("{} {reason}", server.endpoint)
             })
             .collect();
-        StoreError::new(kind, format!("etcd: {what}: {}", reasons.join("; ")))
+        // Some reasons tell what to do by themselves.
+        let is_told = reasons.iter().any(|reason| reason.contains("etcd"));
+        let next = match kind == StoreErrorKind::Unavailable && !is_told {
+            true => "; see that etcd runs there, and what etcd_endpoints says",
+            false => "",
+        };
+        StoreError::new(kind, format!("etcd: {what}: {}{next}", reasons.join("; ")))
     }
 }
 
