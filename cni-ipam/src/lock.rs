@@ -63,7 +63,12 @@ fn open(path: &Path) -> io::Result<File> {
         fs::create_dir_all(folder)?;
     }
     let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true).mode(0o600).no_wait().open(path)
+    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    let file = options.no_wait().open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file")),
+    }
 }
 
 async fn queue(path: &Path, patience: Duration) -> io::Result<Flock<File>> {

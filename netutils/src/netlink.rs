@@ -20,8 +20,8 @@ pub(crate) mod rule;
 use std::io;
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
+use futures::{Stream, StreamExt};
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -127,25 +127,20 @@ impl Netlink {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, Cause> {
+        answers_of(self.begin(message, flags)?).await
+    }
+
+    /// Puts a request in the socket's queue: whatever is asked later by this socket, and be it in
+    /// another task, the kernel hears later.
+    fn begin(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<impl Replies + use<>, Cause> {
         fault_points::reach!("netlink.request");
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut replies = self.handle.clone().request(request).map_err(|_| Cause::Closed)?;
-        let mut answers = Vec::new();
-        while let Some(reply) = replies.next().await {
-            match reply.payload {
-                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                NetlinkPayload::Error(verdict) => {
-                    fault_points::reach!("netlink.answered");
-                    return match Cause::of_reply(reply.header.flags, &verdict) {
-                        Some(cause) => Err(cause),
-                        None => Ok(answers),
-                    };
-                }
-                _ => {}
-            }
-        }
-        Err(Cause::Closed)
+        self.handle.clone().request(request).map_err(|_| Cause::Closed)
     }
 
     /// Reads a whole table, again if it changed while it was read.
@@ -195,6 +190,33 @@ impl Netlink {
         }
         Err(Cause::Closed)
     }
+}
+
+/// The kernel's messages that answer a request.
+trait Replies: Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send + Unpin + 'static {}
+
+impl<S> Replies for S where
+    S: Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send + Unpin + 'static
+{
+}
+
+/// What the kernel answered besides the acknowledgement.
+async fn answers_of(mut replies: impl Replies) -> Result<Vec<RouteNetlinkMessage>, Cause> {
+    let mut answers = Vec::new();
+    while let Some(reply) = replies.next().await {
+        match reply.payload {
+            NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+            NetlinkPayload::Error(verdict) => {
+                fault_points::reach!("netlink.answered");
+                return match Cause::of_reply(reply.header.flags, &verdict) {
+                    Some(cause) => Err(cause),
+                    None => Ok(answers),
+                };
+            }
+            _ => {}
+        }
+    }
+    Err(Cause::Closed)
 }
 
 /// Opens a route socket in the calling thread's namespace, subscribed to `groups` (a bit mask). The

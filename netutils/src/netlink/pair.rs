@@ -17,9 +17,9 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use crate::mac::Mac;
-use crate::netlink::Netlink;
 use crate::netlink::error::{Cause, NetlinkError, Side};
 use crate::netlink::link::{Link, newborn};
+use crate::netlink::{Netlink, answers_of};
 use crate::netns::Netns;
 
 /// The kind of interface that a pair is made of.
@@ -124,14 +124,15 @@ impl Netlink {
             check_name(&end.name)?;
         }
         // The message holds the bare number of the descriptor. A task of its own keeps the descriptor
-        // open until the kernel has read it, even if the caller gives up waiting meanwhile.
+        // open until the kernel has answered, even if the caller gives up waiting meanwhile.
         let container_ns = pair.container_ns.try_clone()?;
         let message = describe(pair, &container_ns);
-        let netlink = self.clone();
         let name = pair.host.name.clone();
+        let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO;
+        // In the queue before that task runs: who gives up now and looks for the pair finds it.
+        let replies = self.begin(RouteNetlinkMessage::NewLink(message), flags)?;
         let task = tokio::spawn(async move {
-            let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO;
-            let answers = netlink.request(RouteNetlinkMessage::NewLink(message), flags).await;
+            let answers = answers_of(replies).await;
             drop(container_ns);
             answers
         });
