@@ -6,6 +6,7 @@
 //! profile: all of them or none. The host's routes come last, so that nothing reaches the container
 //! before the address is its own. Whatever fails, [`Ladder`] takes back what was done, in reverse.
 
+mod answer;
 mod assign;
 mod repeated;
 
@@ -14,13 +15,12 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use cni::{AddResult, Error, Interface, IpConfig, Request, Route, code};
+use cni::{AddResult, Error, Request, Route, code};
 use cni_ipam::add as ipam_add;
 use cni_ipam::datastore::{self, Datastore};
 use cni_ipam::request::{self, Addresses};
 use cni_ipam::run::Deadline;
 use cni_ipam::{fault, lock, recent, run};
-use ipnet::IpNet;
 use libcalico::clock;
 use libcalico::resources::ValidationError;
 use libcalico::store::{Key, Query, Snapshot};
@@ -468,40 +468,6 @@ fn overtaken() -> Error {
 
 fn invalid_object(error: &ValidationError) -> Error {
     Error::new(code::INVALID_CONFIG, error.to_string())
-}
-
-impl Attached {
-    /// The answer: our interfaces and addresses behind those of the plugins before us.
-    fn result(self, request: &Request, previous: AddResult, dns: &cni::Dns) -> AddResult {
-        let mut result = previous;
-        let first = result.interfaces.len();
-        let sandbox = request.netns.as_deref().unwrap_or(Path::new(""));
-        let container = Interface {
-            name: request.ifname.clone(),
-            mac: self.mac.to_string(),
-            mtu: Some(self.mtu),
-            sandbox: sandbox.to_string_lossy().into_owned(),
-            ..Interface::default()
-        };
-        let host = Interface {
-            name: self.host.name,
-            mac: self.host.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-            mtu: Some(self.host.mtu),
-            ..Interface::default()
-        };
-        result.interfaces.extend([host, container]);
-        result.ips.extend(self.addresses.iter().map(|address| IpConfig {
-            interface: Some(first + 1),
-            ..IpConfig::new(IpNet::from(*address))
-        }));
-        result.routes.extend(self.routes);
-        for dns in [&self.dns, dns] {
-            if result.dns.is_empty() {
-                result.dns = dns.clone();
-            }
-        }
-        result
-    }
 }
 
 #[cfg(all(test, feature = "local"))]
